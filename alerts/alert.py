@@ -1,0 +1,85 @@
+"""An alert: one change of level of one rule at one site, as the bytes that go on the topic."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from alerts.levels import Change
+from alerts.message import message
+from alerts.rules import Rule
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Source(NamedTuple):
+    """The record that an alert came from: the one with the reading or the tick that showed it."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Alert:
+    """``id`` is unique; ``key`` is ``rule/site``; ``value`` the JSON, the same bytes for the same alert.
+
+    ``zone`` is the site's. ``source`` belongs in the record's headers: the body depends on nothing but the
+    readings, the ticks, the rules and the catalogue.
+    """
+
+    def __init__(self, rule: Rule, change: Change, ruleset: str) -> None:
+        site, record = rule.sites.all[change.site], change.source
+        self.source = Source(record.topic, record.partition, record.offset)
+        self.zone = site.zone
+        self.key = f"{rule.rule.id}/{site.id}"
+        self.at, self.level = change.at, change.level
+        onset = iso(change.onset)
+        self.id = f"{self.key}/{onset}/{change.seq}"
+        self.body: dict[str, Any] = {
+            "id": self.id,
+            "rule": rule.rule.id,
+            "type": rule.type,
+            "kind": rule.rule.kind,
+            "site": site.id,
+            "zone": site.zone,
+            "district": site.district,
+            "level": change.level,
+            "previous": change.previous,
+            "status": "firing" if change.level else "resolved",
+            "onset": onset,
+            "at": iso(change.at),
+            "seq": change.seq,
+            "value": number(change.value),
+            "threshold": number(change.threshold),
+            "unit": rule.unit,
+            "message": message(rule, site, change),
+            "ruleset": ruleset,
+        }
+
+    @cached_property
+    def value(self) -> bytes:
+        return json.dumps(self.body, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+
+    @property
+    def order(self) -> tuple[str, str, str, int]:
+        """Alerts of a replay are sorted by this."""
+        return order(self.body)
+
+
+def order(body: dict[str, Any]) -> tuple[str, str, str, int]:
+    """(at, rule, site, seq) of an alert's body."""
+    return body["at"], body["rule"], body["site"], body["seq"]
+
+
+def iso(time_ms: int) -> str:
+    """``2024-05-04T05:20:00.000Z``."""
+    return (_EPOCH + timedelta(milliseconds=time_ms)).strftime(
+        "%Y-%m-%dT%H:%M:%S."
+    ) + f"{time_ms % 1000:03d}Z"
+
+
+def number(x: float) -> float | int:
+    """Whole numbers without a decimal point, so that 3600 s is not 3600.0."""
+    return int(x) if x == int(x) and abs(x) < 2**53 else x

@@ -1,0 +1,63 @@
+"""Two lists of alerts held against each other, for golden files and for "what would have changed"."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from alerts.alert import order
+from sensors.capture import open_binary
+from sensors.errors import InputError
+
+_LEFT_OUT = ("ruleset", "message")
+
+Body = dict[str, Any]
+
+
+class Comparison(NamedTuple):
+    """``missing``: expected and not there; ``extra``: there and not expected; ``changed``: (expected, got) by id."""
+
+    missing: list[Body]
+    extra: list[Body]
+    changed: list[tuple[Body, Body]]
+
+    @property
+    def same(self) -> bool:
+        return not (self.missing or self.extra or self.changed)
+
+
+def compare(expected: list[Body], got: list[Body]) -> Comparison:
+    """Compares by id; ``ruleset`` and ``message`` are left out."""
+    before = {body["id"]: _compared(body) for body in expected}
+    after = {body["id"]: _compared(body) for body in got}
+    return Comparison(
+        sorted((b for i, b in before.items() if i not in after), key=order),
+        sorted((b for i, b in after.items() if i not in before), key=order),
+        sorted(
+            ((b, after[i]) for i, b in before.items() if i in after and b != after[i]),
+            key=lambda pair: order(pair[1]),
+        ),
+    )
+
+
+def read_alerts(path: Path) -> list[Body]:
+    """The alerts of a file that ``kapok replay --out`` wrote; InputError with the line where one is broken."""
+    bodies, number = [], 0
+    try:
+        with open_binary(path) as file:
+            for number, line in enumerate(file, 1):
+                if not line.isspace():
+                    body = msgspec.json.decode(line, type=dict[str, Any])
+                    order(body), body["id"]
+                    bodies.append(body)
+    except OSError as error:
+        raise InputError(f"cannot read the alerts: {error.strerror}", file=path) from error
+    except (msgspec.DecodeError, KeyError) as error:
+        raise InputError(f"not an alert: {error}", file=path, line=number) from error
+    return bodies
+
+
+def _compared(body: Body) -> Body:
+    return {field: value for field, value in body.items() if field not in _LEFT_OUT}

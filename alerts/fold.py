@@ -1,0 +1,237 @@
+"""The fold: (state, reading or clock tick) → (state, alerts). Pure: no wall clock, no I/O, no randomness.
+
+Live, in replay, in tests and in the bench the same object is driven: an alert depends on nothing but the
+readings, the ticks, the rules and the catalogue, however the log is cut into calls of ``apply``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from alerts.alert import Alert
+from alerts.batch import Quality
+from alerts.intake import Intake
+from alerts.levels import Change
+from alerts.rejection import Rejected
+from alerts.roster import Roster
+from alerts.rulebook import Limits, Rulebook, ruleset
+from alerts.rules import TYPES, Rule
+from alerts.rules.rule import Tick
+from sensors import senml
+from sensors.catalogue import Catalogue
+from sensors.clock import CLOCK_KEY
+from sensors.errors import RunError
+from sensors.quantities import KINDS, topic
+from sensors.record import Record, partition_of
+from sensors.senml import Malformed, Reading
+
+STATE_VERSION = 1
+PARTITION_ROW = b"@partition"
+TICK_AHEAD_MS = 60_000  # a tick further ahead of its record's timestamp is not believed
+
+
+class Outcome:
+    """What a call of ``apply`` gave rise to."""
+
+    def __init__(self) -> None:
+        self.alerts: list[Alert] = []
+        self.rejected: list[Rejected] = []
+        self.readings = 0  # good and bad
+
+
+class Fold:
+    """The rules over the zones of one partition (``partition=None``: over all zones, whatever their partition)."""
+
+    def __init__(
+        self, catalogue: Catalogue, rulebook: Rulebook, *, partition: int | None = None, partitions: int = 8
+    ) -> None:
+        rulebook.check(catalogue)
+        self.partition = partition
+        self.roster = Roster(
+            catalogue, lambda zone: partition is None or partition_of(zone.encode(), partitions) == partition
+        )
+        self.ruleset = ruleset(rulebook, catalogue)
+        self.clock: dict[str, int | None] = dict.fromkeys(KINDS)
+        self.offsets: dict[str, int] = dict.fromkeys(KINDS, -1)
+        self._grace_ms = rulebook.grace_ms
+        self._intake, self._quality = {}, {}
+        for kind, roster in self.roster.kinds.items():
+            self._intake[kind] = Intake(roster, self.roster, rulebook.limits)
+            steps = [rulebook.limits.get(q, Limits()).max_step for q in roster.quantities]
+            self._quality[kind] = Quality(steps * len(roster.sensors))
+        self._outcome = Outcome()
+        self._silent = False
+        self._changed_zones: set[int] = set()
+        self.rules = [
+            TYPES[rule.type](rule, self.roster, rulebook.timezone, self._emit) for rule in rulebook.rules
+        ]
+        self._rules = {kind: [r for r in self.rules if kind in r.kinds and len(r.sites)] for kind in KINDS}
+
+    @property
+    def duplicates(self) -> int:
+        """Readings dropped so far because they had been seen."""
+        return sum(quality.duplicates for quality in self._quality.values())
+
+    def apply(self, kind: str, records: Sequence[Record]) -> Outcome:
+        """Folds the next records of ``readings.<kind>``, in log order; records already applied are passed over.
+
+        Total: whatever the records hold, it does not raise; what cannot be used is in ``Outcome.rejected``.
+        """
+        self._outcome = outcome = Outcome()
+        if self.partition is not None and records:
+            records = [r for r in records if r.offset > self.offsets[kind]]
+        run: list[Record] = []
+        for record in records:
+            if record.key == CLOCK_KEY and (times := self._tick_times(kind, record)):
+                self._readings(kind, run)
+                run = []
+                for time in times:
+                    if self._believed(kind, time, record):
+                        self._tick(kind, time, record)
+            else:
+                run.append(record)
+        self._readings(kind, run)
+        if records:
+            self.offsets[kind] = records[-1].offset
+        return outcome
+
+    def _readings(self, kind: str, records: list[Record]) -> None:
+        if not records:
+            return
+        batch, rejected = self._intake[kind].read(records, self.clock[kind])
+        self._outcome.rejected += rejected
+        self._outcome.readings += len(rejected) + (0 if batch is None else len(batch.channel))
+        if batch is None:
+            return
+        self._quality[kind].grade(batch)
+        self._changed_zones.update(set(self.roster.kinds[kind].channel_zone[batch.channel].tolist()))
+        for rule in self._rules[kind]:
+            rule.readings(batch)
+
+    def _tick_times(self, kind: str, record: Record) -> list[int]:
+        """The times of a clock record in ms, or none where it is not one."""
+        try:
+            resolved = senml.resolve(senml.load(record.value))
+        except Malformed:
+            return []
+        times = []
+        for _, reading in resolved:
+            if not isinstance(reading, Reading) or reading.name != "@clock":
+                return []
+            times.append(reading.time_ms)
+        return times
+
+    def _believed(self, kind: str, time: int, record: Record) -> bool:
+        stamp = record.timestamp
+        if time < senml.END_OF_TIME and (stamp is None or stamp < 0 or time <= stamp + TICK_AHEAD_MS):
+            return True
+        detail = "the tick is more than 60 s ahead of its record's timestamp"
+        entry = {"n": "@clock", "t": time / 1000}
+        self._outcome.rejected.append(Rejected("future", detail, topic(kind), record, entry))
+        return False
+
+    def _tick(self, kind: str, time: int, record: Record) -> None:
+        before = self.clock[kind]
+        if before is not None and time <= before:
+            return
+        if before is None:
+            self._changed_zones.update(range(len(self.roster.zones)))
+        self.clock[kind] = time
+        tick = Tick(kind, time, time - self._grace_ms, record)
+        for rule in self._rules[kind]:
+            rule.due(tick)
+
+    def _emit(self, rule: Rule, change: Change) -> None:
+        if self._silent:
+            return
+        self._changed_zones.add(int(rule.sites.zone[change.site]))
+        self._outcome.alerts.append(Alert(rule, change, self.ruleset))
+
+    def checkpoint(self) -> dict[bytes, bytes]:
+        """The rows of state that have changed since the last call: zone → state, and the partition's own row.
+
+        The rows hold everything up to ``offsets``, and belong together.
+        """
+        rows = {self.roster.zones[zone].encode(): self._dump(zone) for zone in sorted(self._changed_zones)}
+        self._changed_zones.clear()
+        own = {
+            "version": STATE_VERSION,
+            "offsets": self.offsets,
+            "clock": self.clock,
+            "ruleset": self.ruleset,
+        }
+        rows[PARTITION_ROW] = msgspec.msgpack.encode(own)
+        return rows
+
+    def restore(self, rows: dict[bytes, bytes]) -> None:
+        """Takes back the newest rows of all checkpoints; RunError where they are of another version."""
+        for key, row in rows.items():
+            state = _decode(row)
+            if key != PARTITION_ROW and key.decode() in self.roster.zone:
+                self._load(self.roster.zone[key.decode()], state)
+        own = _decode(rows[PARTITION_ROW]) if PARTITION_ROW in rows else {}
+        self.offsets |= own.get("offsets", {})
+        self._changed_zones.clear()
+        self._catch_up(own.get("clock", {}))
+
+    def _catch_up(self, clock: dict[str, int | None]) -> None:
+        """Moves the state on to the clock. What ticks do without any alert is not written down, but done again."""
+        self._silent = True
+        for kind, time in clock.items():
+            if time is not None:
+                self.clock[kind] = time
+                record = Record(topic(kind), self.partition or 0, self.offsets[kind], time, CLOCK_KEY, None)
+                for rule in self._rules[kind]:
+                    rule.due(Tick(kind, time, time - self._grace_ms, record))
+        self._silent = False
+
+    def _dump(self, zone: int) -> bytes:
+        quality, rules = {}, {}
+        for kind, roster in self.roster.kinds.items():
+            rows = roster.sensors.of_zone[zone]
+            if rows.start < rows.stop:
+                count = len(roster.quantities)
+                state = self._quality[kind].state.dump(slice(rows.start * count, rows.stop * count))
+                quality[kind] = {"sensors": [s.id for s in roster.sensors.all[rows]], "state": state}
+        for rule in self.rules:
+            rows = rule.sites.of_zone[zone]
+            if rows.start < rows.stop:
+                sites = [s.id for s in rule.sites.all[rows]]
+                rules[rule.rule.id] = {"type": rule.type, "sites": sites, "state": rule.dump(zone)}
+        return msgspec.msgpack.encode({"version": STATE_VERSION, "quality": quality, "rules": rules})
+
+    def _load(self, zone: int, state: dict[str, Any]) -> None:
+        for kind, saved in state["quality"].items():
+            row, count = self.roster.kinds[kind].sensors.row, len(self.roster.kinds[kind].quantities)
+            pairs = [(old, row[s]) for old, s in enumerate(saved["sensors"]) if s in row]
+            old = [o * count + q for o, _ in pairs for q in range(count)]
+            new = [n * count + q for _, n in pairs for q in range(count)]
+            self._quality[kind].state.load(saved["state"], old, new)
+        for rule in self.rules:
+            entry = state["rules"].get(rule.rule.id)
+            if entry is not None and entry["type"] == rule.type:
+                pairs = [(o, rule.sites.row[s]) for o, s in enumerate(entry["sites"]) if s in rule.sites.row]
+                rule.load(entry["state"], [o for o, _ in pairs], [n for _, n in pairs])
+
+
+def applied_offsets(row: bytes) -> dict[str, int]:
+    """kind → last offset applied, from a partition's own row of state."""
+    offsets: dict[str, int] = _decode(row)["offsets"]
+    return offsets
+
+
+def _decode(row: bytes) -> dict[str, Any]:
+    try:
+        state = msgspec.msgpack.decode(row)
+        version = state["version"]
+    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        raise RunError(
+            f"a row of the state topic cannot be read: {error}; is the prefix another pipeline's?"
+        ) from error
+    if version != STATE_VERSION:
+        what = f"the state is of version {version}, this kapok reads {STATE_VERSION}"
+        raise RunError(f"{what}; replay the readings onto a new prefix, or run the version that wrote it")
+    return dict(state)

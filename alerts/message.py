@@ -1,0 +1,83 @@
+"""What an alert says, in Chinese and English: where, what, how bad, the reading against its threshold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from alerts.levels import LEVEL_NAMES, Change
+
+if TYPE_CHECKING:
+    from alerts.rules import Rule
+    from alerts.rules.rule import Site
+
+LEVELS_ZH = ("正常", "蓝色", "黄色", "橙色", "红色")
+_QUANTITIES = {
+    "depth": ("积水", "water"),
+    "rain": ("降雨", "rain"),
+    "motion": ("活动", "motion"),
+    "button": ("按钮", "button"),
+    "in": ("进入人数", "people in"),
+    "out": ("离开人数", "people out"),
+    "count": ("在场人数", "people present"),
+}
+_TYPES = {
+    "level": ("水位超限", "level"),
+    "rise": ("快速上涨", "fast rise"),
+    "window_sum": ("累计超限", "sum"),
+    "dwell": ("停留过久", "long stay"),
+    "inactivity": ("长时间无活动", "no activity"),
+    "press": ("紧急呼叫", "call for help"),
+    "silence": ("传感器失联", "sensor silent"),
+    "occupancy": ("客流拥挤", "crowding"),
+    "waterlog_risk": ("内涝风险", "waterlogging risk"),
+}
+
+
+def title(rule_type: str, name: dict[str, str], rule_id: str, lang: str) -> str:
+    """The rule's name in ``zh`` or ``en``, else what its type stands for, else its id."""
+    words = _TYPES.get(rule_type, (rule_id, rule_id))
+    return name.get(lang) or words[0 if lang == "zh" else 1]
+
+
+def message(rule: Rule, site: Site, change: Change) -> dict[str, str]:
+    """The two sentences, by language."""
+    quantity = _QUANTITIES.get(getattr(rule.rule, "quantity", ""), ("", ""))
+    texts = {}
+    for n, lang in enumerate(("zh", "en")):
+        values: dict[str, Any] = {
+            "quantity": quantity[n],
+            "value": f"{change.value:.10g}",
+            "threshold": f"{change.threshold:.10g}",
+            "unit": {"count": "人"}.get(rule.unit, rule.unit) if lang == "zh" else rule.unit,
+            "wait": duration(change.value, lang),
+            "percent": f"{change.value:.0%}",
+            "threshold_percent": f"{change.threshold:.0%}",
+        }
+        words = rule.words[n].format(**values)
+        what = title(rule.type, rule.rule.name, rule.rule.id, lang)
+        if lang == "zh":
+            level = f"{what}{LEVELS_ZH[change.level]}预警" if change.level else f"{what}已解除"
+            texts[lang] = (
+                f"{site.district}{site.name}：{level}（{words}）"
+                if change.level
+                else f"{site.district}{site.name}：{level}"
+            )
+        else:
+            level = f"{what}, {LEVEL_NAMES[change.level]}" if change.level else f"{what} is over"
+            texts[lang] = (
+                f"{site.district} {site.name}: {level} ({words})"
+                if change.level
+                else f"{site.district} {site.name}: {level}"
+            )
+    return texts
+
+
+def duration(seconds: float, lang: str) -> str:
+    """``1 h 5 min``; ``1小时5分钟``."""
+    units = (("天", " d"), ("小时", " h"), ("分钟", " min"), ("秒", " s"))
+    rest, parts = round(seconds), []
+    for (zh, en), size in zip(units, (86_400, 3_600, 60, 1), strict=True):
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count}{zh if lang == 'zh' else en}")
+    return ("" if lang == "zh" else " ").join(parts[:2]) or ("0秒" if lang == "zh" else "0 s")

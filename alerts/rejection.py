@@ -1,0 +1,54 @@
+"""A reading or a record that cannot be used, with the reason, for ``readings.rejected``."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import msgspec
+
+from sensors.record import Record
+from sensors.senml import as_json
+
+RAW_LIMIT = 65_536
+REASONS = ("malformed", "unknown_sensor", "wrong_zone", "wrong_quantity", "out_of_range", "future")
+_WHOLE_RECORD = object()
+
+
+class Rejected:
+    """``reading`` is the SenML record; without one it is the whole record, whose first 64 KiB are kept as base64."""
+
+    def __init__(
+        self, reason: str, detail: str, topic: str, record: Record, reading: Any = _WHOLE_RECORD
+    ) -> None:
+        self.reason, self.detail, self.topic, self.record, self.reading = (
+            reason,
+            detail,
+            topic,
+            record,
+            reading,
+        )
+
+    @property
+    def key(self) -> bytes | None:
+        return self.record.key
+
+    @property
+    def value(self) -> bytes:
+        """The JSON for the topic."""
+        record = self.record
+        body: dict[str, Any] = {
+            "reason": self.reason,
+            "detail": self.detail[:500],
+            "topic": self.topic,
+            "partition": record.partition,
+            "offset": record.offset,
+            "key": None if record.key is None else bytes(record.key).decode("utf-8", "replace"),
+        }
+        if self.reading is _WHOLE_RECORD:
+            raw = bytes(record.value or b"")
+            body |= {"raw": base64.b64encode(raw[:RAW_LIMIT]).decode(), "size": len(raw)}
+        else:
+            body["reading"] = msgspec.Raw(as_json(self.reading))
+        body["detail"] = body["detail"].encode("utf-8", "replace").decode()
+        return msgspec.json.encode(body)

@@ -1,0 +1,23 @@
+"""The two ways in which a command ends badly; the command line turns them into exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class InputError(Exception):
+    """Arguments or a file that cannot be used (exit 2).
+
+    The message is one line, ``file:line: what (what to do)``, so that an editor can jump to it.
+    """
+
+    def __init__(
+        self, what: str, *, file: str | Path | None = None, line: int | None = None, hint: str | None = None
+    ) -> None:
+        self.what, self.file, self.line, self.hint = what, file, line, hint
+        where = "" if file is None else f"{file}: " if line is None else f"{file}:{line}: "
+        super().__init__(f"{where}{what}" + (f" ({hint})" if hint else ""))
+
+
+class RunError(Exception):
+    """The command could not run or stay up: broker, disk, watchdog (exit 3)."""

@@ -1,0 +1,41 @@
+"""The command line. Exit codes: 0 done, 1 alerts differ from what was expected, 2 bad input, 3 could not run."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from sensors.errors import InputError, RunError
+from streams.commands.check import check
+from streams.commands.replay import replay
+
+app = typer.Typer(
+    name="kapok",
+    help="A city's sensor readings become alerts that someone acts on in time.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (check, replay):
+    app.command()(command)
+
+
+def main() -> None:
+    """The ``kapok`` command."""
+    stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        app()
+    except InputError as error:
+        stderr.print(f"kapok: {error}", markup=False)
+        sys.exit(2)
+    except RunError as error:
+        stderr.print(f"kapok: {error}", markup=False)
+        sys.exit(3)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)

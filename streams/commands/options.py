@@ -1,0 +1,41 @@
+"""Options that several commands have, said once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alerts.rulebook import Rulebook
+from sensors.catalogue import Catalogue
+from sensors.errors import InputError
+
+SitesOption = Annotated[
+    Path | None, typer.Option("--sites", help="The catalogue (sites.geojson). Without it: the shipped one.")
+]
+RulesOption = Annotated[
+    Path | None, typer.Option("--rules", help="The rules (rules.toml). Without it: the shipped ones.")
+]
+BrokerOption = Annotated[str, typer.Option("--broker", metavar="HOST:PORT", help="A Kafka broker.")]
+PrefixOption = Annotated[str, typer.Option("--prefix", help="Goes before every topic's name, as in ops1.")]
+
+
+def catalogue_of(sites: Path | None) -> Catalogue:
+    return Catalogue.shipped() if sites is None else Catalogue.load(sites)
+
+
+def rulebook_of(rules: Path | None) -> Rulebook:
+    return Rulebook.shipped() if rules is None else Rulebook.load(rules)
+
+
+def time_ms(text: str | None, option: str) -> int | None:
+    """An ISO time (UTC where it does not say) in ms since the epoch."""
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"{option} {text!r} is not a time", hint="write 2026-01-27T00:30:00Z") from None
+    return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
