@@ -22,11 +22,10 @@ from alerts.rules import TYPES, Rule
 from alerts.rules.rule import Tick
 from sensors import senml
 from sensors.catalogue import Catalogue
-from sensors.clock import CLOCK_KEY
+from sensors.clock import CLOCK_KEY, tick_times
 from sensors.errors import RunError
 from sensors.quantities import KINDS, topic
 from sensors.record import Record, partition_of
-from sensors.senml import Malformed, Reading
 
 STATE_VERSION = 1
 PARTITION_ROW = b"@partition"
@@ -85,14 +84,15 @@ class Fold:
             records = [r for r in records if r.offset > self.offsets[kind]]
         run: list[Record] = []
         for record in records:
-            if record.key == CLOCK_KEY and (times := self._tick_times(kind, record)):
-                self._readings(kind, run)
-                run = []
-                for time in times:
-                    if self._believed(kind, time, record):
-                        self._tick(kind, time, record)
-            else:
+            if record.key != CLOCK_KEY:
                 run.append(record)
+                continue
+            times, more = tick_times(record.value)
+            self._readings(kind, run)
+            run = [record] if more else []
+            for time in times:
+                if self._believed(kind, time, record):
+                    self._tick(kind, time, record)
         self._readings(kind, run)
         if records:
             self.offsets[kind] = records[-1].offset
@@ -110,19 +110,6 @@ class Fold:
         self._changed_zones.update(set(self.roster.kinds[kind].channel_zone[batch.channel].tolist()))
         for rule in self._rules[kind]:
             rule.readings(batch)
-
-    def _tick_times(self, kind: str, record: Record) -> list[int]:
-        """The times of a clock record in ms, or none where it is not one."""
-        try:
-            resolved = senml.resolve(senml.load(record.value))
-        except Malformed:
-            return []
-        times = []
-        for _, reading in resolved:
-            if not isinstance(reading, Reading) or reading.name != "@clock":
-                return []
-            times.append(reading.time_ms)
-        return times
 
     def _believed(self, kind: str, time: int, record: Record) -> bool:
         stamp = record.timestamp

@@ -17,11 +17,12 @@ from alerts.rejection import Rejected
 from alerts.roster import KindRoster, Roster
 from alerts.rulebook import Limits
 from sensors import quantities, senml
+from sensors.clock import CLOCK_KEY
 from sensors.record import Record
-from sensors.senml import END_OF_TIME, Columns, Malformed, Reading
+from sensors.senml import CLOCK_NAME, END_OF_TIME, Columns, Malformed, Reading
 
 FUTURE_MS = 600_000  # a reading further ahead than this has a wrong clock
-TEXT = 1 << 18  # bytes of packs that are decoded at once
+TEXT = 1 << 16  # bytes of packs that are decoded at once
 
 
 class Intake:
@@ -134,7 +135,9 @@ class Intake:
         quantity = channel % len(self._min)
         rounded = round6_all(value)
         fine = (rounded >= self._lows[quantity]) & (rounded <= self._highs[quantity]) & np.isfinite(value)
-        latest = np.array([self._latest(r, clock) for r in records])
+        stamps = np.array([-1 if r.timestamp is None else r.timestamp for r in records], np.int64)
+        now = np.maximum(stamps, -1 if clock is None else clock)
+        latest = np.where(now < 0, END_OF_TIME - 1, np.minimum(now + FUTURE_MS, END_OF_TIME - 1))
         fine &= time <= latest[record]
         if fine.all():
             return None
@@ -160,7 +163,10 @@ class Intake:
             return None
         rows = []
         places = {id(entry): place for place, entry in enumerate(array)}
-        for entry, resolved in senml.resolve(array):
+        clock_record = record.key == CLOCK_KEY
+        for entry, resolved in senml.resolve(array, clock_record):
+            if clock_record and isinstance(resolved, Reading) and resolved.name == CLOCK_NAME:
+                continue  # a tick, which the fold takes
             reason, detail, channel, value = self._judge(resolved, record)
             if reason:
                 rejected.append(Rejected(reason, detail, self.topic, record, entry))
@@ -215,14 +221,6 @@ class Intake:
     def _ahead(self, time: int, record: Record, clock: int | None) -> tuple[str, str]:
         by = "past the year 9999"
         if time < END_OF_TIME:
-            now = self._latest(record, clock) - FUTURE_MS
+            now = max(t for t in (clock, record.timestamp) if t is not None)
             by = f"{(time - now) / 1000:.0f} s ahead of the clock and of the record's timestamp"
         return "future", f"the reading is {by}: is the sensor's clock right, and the time in seconds?"
-
-    @staticmethod
-    def _latest(record: Record, clock: int | None) -> int:
-        """The latest time, in ms, that a reading of this record may have."""
-        stamp = record.timestamp
-        times = [time for time in (clock, stamp) if time is not None and time >= 0]
-        now = max(times, default=None)
-        return END_OF_TIME - 1 if now is None else min(now + FUTURE_MS, END_OF_TIME - 1)

@@ -46,8 +46,8 @@ def message(rule: Rule, site: Site, change: Change) -> dict[str, str]:
     for n, lang in enumerate(("zh", "en")):
         values: dict[str, Any] = {
             "quantity": quantity[n],
-            "value": f"{change.value:.10g}",
-            "threshold": f"{change.threshold:.10g}",
+            "value": f"{round(change.value, 3):.10g}",
+            "threshold": f"{round(change.threshold, 3):.10g}",
             "unit": {"count": "人"}.get(rule.unit, rule.unit) if lang == "zh" else rule.unit,
             "wait": duration(change.value, lang),
             "percent": f"{change.value:.0%}",

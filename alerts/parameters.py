@@ -61,8 +61,7 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     kinds: ClassVar[tuple[str, ...]] = ("flood", "rain", "infrared", "crowd")
-    table: ClassVar[str] = "levels"  # the field that a site's `overrides` replace, and what it holds
-    table_type: ClassVar[Any] = Thresholds
+    table: ClassVar[str] = "levels"  # the field that a site's `overrides` replace
 
     id: Id
     type: str

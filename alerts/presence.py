@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -65,9 +65,7 @@ class Presence:
 
 
 class PresenceRule(PlaceRule):
-    """A timer per home. Subclasses say in ``wait`` what is being waited for, and whether each motion restarts it."""
-
-    restarts: ClassVar[bool]
+    """A timer per home. Subclasses say in ``wait`` what is being waited for."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -110,7 +108,7 @@ class PresenceRule(PlaceRule):
 
     def _moved(self, site: int, before: tuple[int, dict[int, int]] | None, time: int, source: Record) -> None:
         after, level = self.wait(site, self.homes[site]), int(self.step.level[site])
-        if level and before is not None and (self.restarts or after != before):
+        if level and before is not None and after != before:
             since, waits = before
             self.move(site, 0, time, round6((time - since) / 1000), waits[level] / 1000, source)
             level = 0

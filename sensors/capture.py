@@ -33,9 +33,9 @@ class Line(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 
     def payload(self) -> bytes | None:
         """The record's value as it was on the topic."""
-        if self.raw is not None:
-            return base64.b64decode(self.raw, validate=True)
-        return bytes(self.value) or None
+        if self.raw is None:
+            return bytes(self.value) or None
+        return base64.b64decode(self.raw, validate=True)
 
 
 def open_binary(path: str | Path, mode: str = "rb") -> IO[bytes]:

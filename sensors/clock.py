@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from sensors import capture
+from sensors import capture, senml
 from sensors.capture import Line
 from sensors.errors import InputError
 from sensors.quantities import KINDS, topic
 from sensors.record import Record, partition_of
-from sensors.senml import latest_time
+from sensors.senml import CLOCK_NAME, Malformed, Reading, latest_time
 
-CLOCK_KEY = b"@clock"
+CLOCK_KEY = CLOCK_NAME.encode()
 MINUTE_MS = 60_000
 _SKIPPED = ("readings.rejected", "alerts", "alerts.last", "actions", "state")
 
@@ -22,6 +22,16 @@ def tick(time_ms: int) -> bytes:
     """The pack of a clock tick."""
     seconds = f"{time_ms // 1000}" if time_ms % 1000 == 0 else f"{time_ms / 1000:.3f}"
     return b'[{"n":"@clock","t":' + seconds.encode() + b"}]"
+
+
+def tick_times(pack: bytes | None) -> tuple[list[int], bool]:
+    """The times in ms that a record with the clock's key tells, and whether there is anything else in it."""
+    try:
+        resolved = [reading for _, reading in senml.resolve(senml.load(pack), clock=True)]
+    except Malformed:
+        return [], True
+    times = [r.time_ms for r in resolved if isinstance(r, Reading) and r.name == CLOCK_NAME]
+    return times, len(times) < len(resolved)
 
 
 class CaptureLog:
@@ -44,70 +54,85 @@ class CaptureLog:
         self.partitions, self.until_ms = partitions, until_ms
         if isinstance(source, str | Path):
             self._lines: Iterable[Line] = capture.read(source)
-            self.own_ticks = capture.contains(source, b'"@clock"')
+            self.own_ticks = capture.contains(source, b'"@clock"') and _has_ticks(capture.read(source))
             self._file: str | Path | None = source
         else:
             lines = list(source)
-            self._lines, self.own_ticks, self._file = lines, any(n.key == "@clock" for n in lines), None
-        self._kinds = {topic(kind): kind for kind in KINDS}
-        self._next_offset: dict[tuple[str, int], int] = defaultdict(int)
+            self._lines, self.own_ticks, self._file = lines, _has_ticks(lines), None
+        self._topics = {topic(kind) for kind in KINDS}
+        self._counters: dict[tuple[str, int], list[int]] = defaultdict(
+            lambda: [0]
+        )  # records so far, without ticks
         self._ticks = 0  # written so far to every partition
         self.latest_ms: int | None = None  # the capture's largest time so far
 
     def __iter__(self) -> Iterator[Record | int]:
         next_tick: int | None = None
+        latest = self.latest_ms
+        places: dict[tuple[str, str], tuple[bytes, int, list[int]]] = {}  # most keys come again and again
         for number, line in enumerate(self._lines, 1):
-            if line.topic not in self._kinds:
-                if line.topic in _SKIPPED:
+            name = line.topic
+            if name not in self._topics:
+                if name in _SKIPPED:
                     continue
-                hint = f"replay takes {', '.join(self._kinds)}"
-                raise InputError(f"unknown topic {line.topic!r}", file=self._file, line=number, hint=hint)
+                hint = f"replay takes {', '.join(sorted(self._topics))}"
+                raise InputError(f"unknown topic {name!r}", file=self._file, line=number, hint=hint)
             value = line.payload()
-            time = line.timestamp if line.timestamp is not None else latest_time(value)
+            stamp = line.timestamp
+            time = stamp if stamp is not None else latest_time(value, line.key == CLOCK_NAME)
             if time is not None:
                 if not self.own_ticks:
                     if next_tick is None:
                         next_tick = (time // MINUTE_MS + 1) * MINUTE_MS
                     while next_tick <= time:
-                        yield self._tick(next_tick)
+                        self._ticks += 1
+                        yield next_tick
                         next_tick += MINUTE_MS
-                self.latest_ms = time if self.latest_ms is None else max(self.latest_ms, time)
-            timestamp = line.timestamp if line.timestamp is not None else self.latest_ms
-            key = None if line.key is None else line.key.encode()
-            for partition in self._partitions_of(line, key):
-                yield Record(
-                    line.topic, partition, self._offset(line.topic, partition), timestamp, key, value
-                )
+                if latest is None or time > latest:
+                    self.latest_ms = latest = time
+            if stamp is None:
+                stamp = latest
+            if line.key is None or line.key == CLOCK_NAME:
+                yield from self._special(line, stamp, value)
+                continue
+            place = places.get((name, line.key))
+            if place is None:
+                key = line.key.encode()
+                partition = partition_of(key, self.partitions)
+                place = places[name, line.key] = key, partition, self._counters[name, partition]
+            key, partition, counter = place
+            yield Record(name, partition, counter[0] + self._ticks, stamp, key, value)
+            counter[0] += 1
         if self.until_ms is not None and next_tick is not None:
             while next_tick <= self.until_ms:
-                yield self._tick(next_tick)
+                self._ticks += 1
+                yield next_tick
                 next_tick += MINUTE_MS
 
-    def ticks_to(self, time_ms: int) -> list[Record]:
-        """The records of a tick that goes to every partition of the four topics."""
-        offset = self._ticks - 1
-        return [
-            Record(name, p, self._next_offset[name, p] + offset, time_ms, CLOCK_KEY, tick(time_ms))
-            for name in self._kinds
-            for p in range(self.partitions)
-        ]
-
-    def _tick(self, time_ms: int) -> int:
-        self._ticks += 1
-        return time_ms
-
-    def _offset(self, name: str, partition: int) -> int:
-        offset = self._next_offset[name, partition]
-        self._next_offset[name, partition] = offset + 1
-        return offset + self._ticks
-
-    def _partitions_of(self, line: Line, key: bytes | None) -> Iterable[int]:
+    def _special(self, line: Line, stamp: int | None, value: bytes | None) -> Iterator[Record]:
+        """A record without a key, in the partition that it says; a tick, in that one or in all."""
         given = (
             line.partition if line.partition is not None and 0 <= line.partition < self.partitions else None
         )
-        if key == CLOCK_KEY:
-            return range(self.partitions) if given is None else (given,)
-        return (given or 0,) if key is None else (partition_of(key, self.partitions),)
+        everywhere = line.key is not None and given is None
+        for partition in range(self.partitions) if everywhere else (given or 0,):
+            counter = self._counters[line.topic, partition]
+            key = None if line.key is None else CLOCK_KEY
+            yield Record(line.topic, partition, counter[0] + self._ticks, stamp, key, value)
+            counter[0] += 1
+
+    def ticks_to(self, time_ms: int) -> list[Record]:
+        """The records of a tick that goes to every partition of the four topics."""
+        before = self._ticks - 1
+        return [
+            Record(name, p, self._counters[name, p][0] + before, time_ms, CLOCK_KEY, tick(time_ms))
+            for name in sorted(self._topics)
+            for p in range(self.partitions)
+        ]
+
+
+def _has_ticks(lines: Iterable[Line]) -> bool:
+    return any(line.key == CLOCK_NAME for line in lines)
 
 
 def log(

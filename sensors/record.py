@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from aiokafka.partitioner import murmur2
@@ -19,6 +20,7 @@ class Record(NamedTuple):
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
+@lru_cache(maxsize=1 << 16)  # keys are few, and the hash is slow
 def partition_of(key: bytes, partitions: int) -> int:
     """The partition of a key by Kafka's default hash, the one that every Java client uses."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from sensors.quantities import QUANTITIES
 
+CLOCK_NAME = "@clock"
 ABSOLUTE_FROM = 2.0**28  # seconds; RFC 8428 section 4.5.3: smaller times are relative to now
 END_OF_TIME = 253_402_300_800_000  # ms; the year 10000, past which no calendar date can be written
 _BASE = ("bn", "bt", "bu", "bv", "bs", "bver")
@@ -69,7 +70,6 @@ class Columns(NamedTuple):
 
 
 _decode_packs = msgspec.json.Decoder(list[list[_Entry]]).decode
-_astuple = msgspec.structs.astuple
 
 
 def columns(packs: list[bytes]) -> Columns | None:
@@ -87,40 +87,50 @@ def columns(packs: list[bytes]) -> Columns | None:
     sizes = list(map(len, decoded))
     if len(sizes) != len(packs) or not all(sizes):
         return None
-    bn, bt, bu, bv, n, u, t, v, vb = zip(*map(_astuple, chain.from_iterable(decoded)), strict=True)
-    count = len(n)
-    if n.count(UNSET):
+    entries = list(chain.from_iterable(decoded))
+    count = len(entries)
+    names: list[Any] = [e.n for e in entries]
+    if UNSET in names:
         return None
+    v, vb = [e.v for e in entries], [e.vb for e in entries]
+    bv = _carried([e.bv for e in entries], sizes, 0.0)
     truths = vb.count(UNSET) < count
     if truths:
-        if vb.count(UNSET) or v.count(UNSET) < count or bv.count(UNSET) < count:
+        if UNSET in vb or bv is not None or v.count(UNSET) < count:
             return None
         values = np.array(vb, np.float64)
-    elif v.count(UNSET):
+    elif UNSET in v:
         return None
     else:
         values = np.array(v, np.float64)
-        if bv.count(UNSET) < count:
-            values += np.array(_carried(bv, sizes, 0.0), np.float64)
-    names = list(n) if bn.count(UNSET) == count else list(map(add, _carried(bn, sizes, ""), n))
+        if bv is not None:
+            values += np.array(bv, np.float64)
+    bn = _carried([e.bn for e in entries], sizes, "")
+    if bn is not None:
+        names = list(map(add, bn, names))
     times = np.zeros(count)
-    if bt.count(UNSET) < count:
-        times += np.array(_carried(bt, sizes, 0.0), np.float64)
+    bt = _carried([e.bt for e in entries], sizes, 0.0)
+    if bt is not None:
+        times += np.array(bt, np.float64)
+    t = [e.t for e in entries]
     if t.count(UNSET) < count:
-        times += np.array(t if not t.count(UNSET) else [0.0 if x is UNSET else x for x in t], np.float64)
+        times += np.array([0.0 if x is UNSET else x for x in t], np.float64)
     if times.min() < ABSOLUTE_FROM or not np.isfinite(times).all():
         return None
-    units = set(u)
-    if bu.count(UNSET) < count:
-        units = {b if own is UNSET else own for b, own in zip(_carried(bu, sizes, UNSET), u, strict=True)}
+    units = {e.u for e in entries}
+    bu = _carried([e.bu for e in entries], sizes, UNSET)
+    if bu is not None:
+        units = {b if e.u is UNSET else e.u for b, e in zip(bu, entries, strict=True)}
     return Columns(names, times, values, np.array(sizes), {None if x is UNSET else x for x in units}, truths)
 
 
-def _carried(column: tuple[Any, ...], sizes: list[int], empty: Any) -> list[Any]:
-    """A base field's value at each record of each pack."""
+def _carried(column: list[Any], sizes: list[int], empty: Any) -> list[Any] | None:
+    """A base field's value at each record of each pack; None where no record sets it."""
     unset = column.count(UNSET)
+    if unset == len(column):
+        return None
     if not unset:
-        return list(column)
+        return column
     if unset == len(column) - len(
         sizes
     ):  # nearly always: set by the first record of each pack, and only there
@@ -157,10 +167,11 @@ def load(pack: bytes | None) -> list[Any]:
     return array
 
 
-def resolve(array: list[Any]) -> list[tuple[Any, Reading | Malformed]]:
+def resolve(array: list[Any], clock: bool = False) -> list[tuple[Any, Reading | Malformed]]:
     """Each SenML record that is a reading, with what it resolves to or what is wrong with it.
 
     A malformed record's base fields are ignored; a record of base fields alone just sets them.
+    ``clock``: a name of CLOCK_NAME, with a time and no more, will do too.
     """
     base: dict[str, Any] = {}
     readings: list[tuple[Any, Reading | Malformed]] = []
@@ -170,7 +181,7 @@ def resolve(array: list[Any]) -> list[tuple[Any, Reading | Malformed]]:
             own = [field for field in fields if field in _OWN]
             merged = {**base, **{f: fields[f] for f in fields if f in _BASE}}
             if own or not fields:
-                readings.append((record, _reading(merged, fields)))
+                readings.append((record, _reading(merged, fields, clock)))
             base = merged
         except Malformed as error:
             readings.append((record, error))
@@ -193,13 +204,13 @@ def _checked(record: Any) -> dict[str, Any]:
     return fields
 
 
-def _reading(base: dict[str, Any], own: dict[str, Any]) -> Reading:
+def _reading(base: dict[str, Any], own: dict[str, Any], clock: bool) -> Reading:
     name = base.get("bn", "") + own.get("n", "")
     given = [own[field] for field in ("v", "vb", "vs", "vd") if field in own]
     time = float(base.get("bt", 0.0)) + float(own.get("t", 0.0))
-    if not time >= ABSOLUTE_FROM or math.isinf(time):
+    if not time >= ABSOLUTE_FROM:
         raise Malformed("has no absolute time: `bt` + `t` is to be in seconds since 1970")
-    if name != "@clock":
+    if not (clock and name == CLOCK_NAME):
         if not given:
             raise Malformed("has no value")
         if "/" not in name:
@@ -216,15 +227,15 @@ def to_ms(seconds: float) -> int:
     return END_OF_TIME if seconds * 1000.0 >= END_OF_TIME else round(seconds * 1000.0)
 
 
-def latest_time(pack: bytes | None) -> int | None:
+def latest_time(pack: bytes | None, clock: bool = False) -> int | None:
     """The largest absolute time in a pack, in ms (None: it has none); times past the year 9999 do not count."""
     clean = columns([pack]) if pack else None
-    if clean is not None:
+    if clean is not None and all("/" in name for name in clean.names):
         times = np.minimum(np.rint(clean.times * 1000.0), float(END_OF_TIME))
         times = times[times < END_OF_TIME]
         return int(times.max()) if len(times) else None
     try:
-        readings = resolve(load(pack))
+        readings = resolve(load(pack), clock)
     except Malformed:
         return None
     found = [r.time_ms for _, r in readings if isinstance(r, Reading) and r.time_ms < END_OF_TIME]

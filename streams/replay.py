@@ -11,6 +11,7 @@ import msgspec
 
 from alerts.alert import order
 from alerts.fold import Fold, Outcome
+from alerts.rejection import Rejected
 from alerts.rulebook import Rulebook
 from sensors.capture import Line
 from sensors.catalogue import Catalogue
@@ -20,7 +21,8 @@ from sensors.record import Record
 
 RUN = 4096  # records that are folded at once; cutting the log elsewhere changes nothing
 
-Progress = Callable[[int, int | None], None]  # readings so far, event time reached in ms
+# readings so far, event time reached in ms, and the share of the capture that is done where it is known
+Progress = Callable[[int, int | None, float | None], None]
 
 
 class Replayed:
@@ -28,15 +30,21 @@ class Replayed:
 
     def __init__(self) -> None:
         self.alerts: dict[str, bytes] = {}
-        self.rejected: list[bytes] = []
+        self.rejected: list[bytes] = []  # in the order of topic, partition and offset
+        self._rejected: list[Rejected] = []
         self.readings = 0
         self.duplicates = 0
 
     def add(self, outcome: Outcome) -> None:
         for alert in outcome.alerts:
             self.alerts[alert.id] = alert.value
-        self.rejected += [rejected.value for rejected in outcome.rejected]
+        self._rejected += outcome.rejected
         self.readings += outcome.readings
+
+    def close(self) -> None:
+        """Puts what was rejected in order."""
+        self._rejected.sort(key=lambda r: (r.topic, r.record.partition, r.record.offset))
+        self.rejected = [rejected.value for rejected in self._rejected]
 
     def bodies(self) -> list[dict[str, Any]]:
         """The alerts, decoded and sorted by (at, rule, site, seq)."""
@@ -63,6 +71,7 @@ def replay(
         _by_partition(log, catalogue, rulebook, replayed, progress)
     else:
         _all_at_once(log, catalogue, rulebook, replayed, progress)
+    replayed.close()
     return replayed
 
 
@@ -81,7 +90,7 @@ def _by_partition(
             replayed.add(folds[partition].apply(kind, run))
         runs.clear()
         if progress:
-            progress(replayed.readings, log.latest_ms)
+            progress(replayed.readings, log.latest_ms, None)
 
     for count, record in enumerate(log, 1):
         assert isinstance(record, Record)
@@ -115,7 +124,7 @@ def _all_at_once(
                 run.clear()
         count = 0
         if progress:
-            progress(replayed.readings, log.latest_ms)
+            progress(replayed.readings, log.latest_ms, None)
 
     def fold_tick(time_ms: int) -> None:
         pack = tick(time_ms)

@@ -22,7 +22,6 @@ class Dwell(PresenceRule):
         kind = "infrared"
         type = "dwell"
     words = ("在同一房间已停留 {wait}", "in the same room for {wait}")
-    restarts = False
         rooms = {bathroom = {orange = "1h"}, living = {orange = "3h", red = "5h"}}
         away_room = "entrance"
         away_return = {motions = 3, within = "10m"}
@@ -34,7 +33,6 @@ class Dwell(PresenceRule):
 
     class Parameters(PresenceParameters):
         table = "rooms"
-        table_type = Rooms
         rooms: Rooms
 
     def wait(self, site: int, home: Presence) -> tuple[int, dict[int, int]] | None:

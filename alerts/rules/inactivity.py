@@ -20,7 +20,6 @@ class Inactivity(PresenceRule):
         kind = "infrared"
         type = "inactivity"
     words = ("已 {wait} 没有活动", "no motion for {wait}")
-    restarts = True
         levels = {yellow = "12h", red = "24h"}
         away_room = "entrance"
         away_levels = {yellow = "24h", red = "48h"}

@@ -35,7 +35,6 @@ class Press(PlaceRule):
     class Parameters(parameters.Parameters):
         kinds = ("infrared",)
         table = "level"
-        table_type = parameters.Level
         level: parameters.Level = 4
         reset: parameters.Duration = 60_000
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from functools import cache, cached_property
+from typing import Any, ClassVar, NamedTuple, get_type_hints
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -29,6 +29,12 @@ class Tick(NamedTuple):
     time: int
     now: int
     record: Record
+
+
+@cache
+def _table_type(model: ParametersType) -> TypeAdapter[Any]:
+    """What a table of this model's levels must look like."""
+    return TypeAdapter(get_type_hints(model, include_extras=True)[model.table])
 
 
 class Rule:
@@ -110,7 +116,9 @@ class Rule:
 
     @cached_property
     def ladders(self) -> list[Ladder]:
-        return [self.ladder(table) for table in self.tables]
+        shared = {id(table): table for table in self.tables}  # one for all sites without an override
+        made = {key: self.ladder(table) for key, table in shared.items()}
+        return [made[id(table)] for table in self.tables]
 
     @classmethod
     def table(cls, rule: Any, site: Site) -> Any:
@@ -118,7 +126,7 @@ class Rule:
         if rule.id not in site.overrides:
             return getattr(rule, rule.table)
         try:
-            return TypeAdapter(rule.table_type).validate_python(site.overrides[rule.id])
+            return _table_type(rule.__class__).validate_python(site.overrides[rule.id])
         except ValueError as error:
             raise ValueError(
                 f"the override at {site.id} is not a table of `{rule.table}`: {error}"

@@ -61,7 +61,9 @@ class Silence(SensorRule):
                 self._restart(site, int(time[row]), source)
         np.maximum(self.wait.since, since, out=self.wait.since)
         np.maximum.at(self.step.used, sensor, time)
-        self._plan(np.unique(sensor))
+        heard = np.zeros(len(self.sites), bool)
+        heard[sensor] = True
+        self._plan(np.flatnonzero(heard))
 
     def due(self, tick: Tick) -> None:
         if self._unseen:

@@ -66,8 +66,10 @@ class Catchment:
         lost = min(rain, self.interception - self.caught)
         self.caught += lost
         self.water = max(0.0, self.water + self.runoff * (rain - lost) - self.drained)
-        if gauges:
-            depth = max(gauges.values())
+        depth = max(gauges.values()) if gauges else None
+        if self.idle and not rain and not depth:
+            return 0.0
+        if depth is not None:
             if depth > 0:
                 self.water = self.storage + 1000 * depth / self.hollow_ratio
             else:
@@ -111,7 +113,7 @@ class WaterlogRisk(Rule):
         super().__init__(*args)
         self.catchments = [Catchment(site) for site in self.sites.all if isinstance(site, Place)]
         self._now: dict[str, int | None] = {"flood": None, "rain": None}
-        self._calm = [not any(c <= 0 for _, c in ladder.up_from) for ladder in self.ladders]
+        self._lowest = [min(c for _, c in ladder.up_from) for ladder in self.ladders]
         of_zone = {site.zone: row for row, site in enumerate(self.sites.all)}
         self._ids = {kind: [s.id for s in self.roster.kinds[kind].sensors.all] for kind in self.kinds}
         self._site_of = {
@@ -179,7 +181,7 @@ class WaterlogRisk(Rule):
         minute = catchment.next_minute
         minute = min(catchment.pending(closed), closed) if minute is None else minute
         while minute < closed:
-            if catchment.idle and self._calm[site] and not self.step.level[site]:
+            if catchment.idle and self._lowest[site] > 0 and not self.step.level[site]:
                 skipped = min(catchment.pending(closed), closed) - minute
                 catchment.dry += skipped
                 minute += skipped
@@ -187,7 +189,7 @@ class WaterlogRisk(Rule):
                     break
             x = round6(catchment.minute(minute))
             minute += 1
-            if x or self.step.level[site] or not self._calm[site]:
+            if x >= self._lowest[site] or self.step.level[site] > 0:
                 self.step_to(site, x, minute * MINUTE_MS, source)
         catchment.next_minute = minute
 

@@ -58,7 +58,6 @@ class WindowSum(PlaceRule):
     )
 
     class Parameters(parameters.QuantityParameters):
-        table_type = Windows
         levels: Windows
         hysteresis: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
         per: Literal["sensor", "place"] = "sensor"

@@ -8,8 +8,14 @@ import typer
 from rich.console import Console
 
 from sensors.errors import InputError, RunError
+from streams.commands.archive import archive
+from streams.commands.broker import broker
 from streams.commands.check import check
+from streams.commands.demo import demo
+from streams.commands.import_ import import_csv
+from streams.commands.record import record
 from streams.commands.replay import replay
+from streams.commands.worker import worker
 
 app = typer.Typer(
     name="kapok",
@@ -19,8 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (check, replay):
+for command in (demo, worker, broker, record, replay, check, archive):
     app.command()(command)
+app.command("import")(import_csv)
 
 
 def main() -> None:

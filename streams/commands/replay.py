@@ -90,10 +90,8 @@ def replay(
 
             replayed = replay_through_kafka(
                 capture,
-                catalogue=catalogue,
-                rulebook=rulebook,
-                sites=sites,
-                rules=rules,
+                sites,
+                rules,
                 broker=broker,
                 workers=workers,
                 speed=speed,
@@ -143,11 +141,16 @@ def _bar(name: str) -> Iterator[OnProgress | None]:
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None, what="")
 
-        def progress(readings: int, event_ms: int | None) -> None:
+        def progress(readings: int, event_ms: int | None, share: float | None) -> None:
             elapsed = bar.tasks[0].elapsed or 0.0
             rate = f"{readings / elapsed:,.0f}/s" if elapsed > 0.2 else ""
             at = iso(event_ms)[:16].replace("T", " ") if event_ms is not None else ""
-            bar.update(task, what=f"{readings:,} readings  {rate}  {at}")
+            bar.update(
+                task,
+                total=None if share is None else 1.0,
+                completed=share or 0.0,
+                what=f"{readings:,} readings  {rate}  {at}",
+            )
 
         yield progress
 

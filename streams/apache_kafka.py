@@ -1,0 +1,154 @@
+"""A real Apache Kafka, one node on loopback, for tests, benchmarks and fault injection.
+
+Java 17 runs it; Maven fetches its jars once into the user's cache. For production see docker/ and
+https://kafka.apache.org/documentation/#quickstart.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import subprocess
+import tempfile
+import uuid
+from pathlib import Path
+from types import TracebackType
+
+from sensors.errors import RunError
+from streams.child import Child, accepts, free_port
+
+VERSION = "4.1.1"
+_READY_SECONDS = 60.0
+_POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
+<groupId>kapok</groupId><artifactId>apache-kafka</artifactId><version>1</version><packaging>pom</packaging>
+<dependencies>
+<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{VERSION}</version></dependency>
+<dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
+</dependencies></project>
+"""
+
+
+def missing() -> str | None:
+    """What this system lacks to run Apache Kafka, or None."""
+    lacking = [name for name in ("java", "mvn") if shutil.which(name) is None]
+    return f"Apache Kafka needs {' and '.join(lacking)} on the PATH (Java 17, Maven)" if lacking else None
+
+
+def jars() -> Path:
+    """The folder with Kafka's jars; Maven fetches them when they are not there yet."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / f"kapok/apache-kafka-{VERSION}"
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        dir=folder.parent
+    ) as work:  # renamed when complete: two may start at once
+        pom, fetched = Path(work, "pom.xml"), Path(work, "jars")
+        pom.write_text(_POM)
+        command = [
+            "mvn",
+            "-q",
+            "-B",
+            "-f",
+            str(pom),
+            "dependency:copy-dependencies",
+            f"-DoutputDirectory={fetched}",
+        ]
+        result = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        if result.returncode:
+            raise RunError(
+                f"Maven could not fetch Apache Kafka:\n{(result.stdout + result.stderr).strip()[-2000:]}"
+            )
+        try:
+            fetched.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+    return folder
+
+
+class ApacheKafka:
+    """``with ApacheKafka(folder) as kafka: kafka.address`` is ``127.0.0.1:PORT``.
+
+    The same folder started again has the same topics. ``settings`` are more lines of Kafka's
+    server.properties. Sessions as short as 1 s are allowed, so that a worker that dies is missed soon.
+    """
+
+    def __init__(self, folder: Path, port: int | None = None, settings: dict[str, str] | None = None) -> None:
+        self.folder, self.port = folder, port or free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self._settings = settings or {}
+
+    def __enter__(self) -> ApacheKafka:
+        if reason := missing():
+            raise RunError(reason)
+        classpath = f"{jars()}/*"
+        properties = self._write_properties()
+        if not (self.folder / "log").exists():
+            self._format(classpath, properties)
+        java = [
+            "java",
+            "-Xms256m",
+            "-Xmx1g",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            "-cp",
+            classpath,
+        ]
+        self.process = Child("Apache Kafka", [*java, "kafka.Kafka", properties], self.folder / "kafka.log")
+        self.process.wait_for(lambda: accepts(self.port), _READY_SECONDS)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.stop()
+
+    def _write_properties(self) -> Path:
+        controller = free_port()
+        settings = {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+            "listeners": f"PLAINTEXT://{self.address},CONTROLLER://127.0.0.1:{controller}",
+            "advertised.listeners": f"PLAINTEXT://{self.address}",
+            "controller.listener.names": "CONTROLLER",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "log.dirs": str(self.folder / "log"),
+            "offsets.topic.replication.factor": "1",
+            "offsets.topic.num.partitions": "4",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "transaction.state.log.num.partitions": "4",
+            "group.initial.rebalance.delay.ms": "0",
+            "group.min.session.timeout.ms": "1000",
+            **self._settings,
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        properties = self.folder / "server.properties"
+        properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+        return properties
+
+    def _format(self, classpath: str, properties: Path) -> None:
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
+        command = [
+            "java",
+            "-cp",
+            classpath,
+            "kafka.tools.StorageTool",
+            "format",
+            "-c",
+            str(properties),
+            "-t",
+            cluster,
+        ]
+        result = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        if result.returncode:
+            raise RunError(
+                f"Apache Kafka could not format {self.folder}:\n{(result.stdout + result.stderr)[-2000:]}"
+            )

@@ -1,0 +1,41 @@
+"""The clock: a tick a second to every partition, from one worker at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from aiokafka import AIOKafkaProducer
+
+from sensors.clock import CLOCK_KEY, tick
+from streams.topics import TICKED
+
+
+class ClockWriter:
+    """Writes the time to every partition of the reading topics, ``alerts`` and ``actions``, while it is
+    elected.
+
+    The elected worker is the one that partition 0 is assigned to: the group's coordinator gives it to
+    exactly one. Two might write for a moment, after one was cut off; a fold's clock only goes forward, so
+    that changes nothing.
+    """
+
+    def __init__(
+        self, producer: AIOKafkaProducer, prefix: str, partitions: int, elected: Callable[[], bool]
+    ) -> None:
+        self._producer, self._elected = producer, elected
+        self._places = [(prefix + name, partition) for name in TICKED for partition in range(partitions)]
+
+    async def run(self) -> None:
+        """Ticks at every whole second until cancelled."""
+        while True:
+            now = time.time()
+            await asyncio.sleep(1 - now % 1)
+            if self._elected():
+                value = tick(round(time.time()) * 1000)
+                sent = [
+                    await self._producer.send(topic, value, CLOCK_KEY, partition)
+                    for topic, partition in self._places
+                ]
+                await asyncio.gather(*sent)

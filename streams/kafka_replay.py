@@ -1,0 +1,332 @@
+"""Replay through Kafka: a capture onto fresh topics, workers over them, and the alerts that come out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import tempfile
+import time
+import uuid
+from bisect import bisect_right
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from alerts.fold import applied_offsets
+from sensors import clock
+from sensors.clock import CLOCK_KEY
+from sensors.errors import InputError, RunError
+from sensors.quantities import KINDS, topic
+from sensors.record import Record
+from streams import topics
+from streams.child import Child
+from streams.embedded_broker import EmbeddedBroker
+from streams.replay import Replayed
+from streams.state_log import StateReader, reader
+
+_BATCH_BYTES = 500_000
+_UNDER_WAY = 64  # batches sent and not yet acknowledged
+_SAMPLE_EVERY = 500  # records
+_POLL_MS = 50
+_WAIT_AT_LEAST_S = 0.005  # a shorter wait is not worth a batch
+
+
+# Readings folded so far, the capture's time there (ms), and the share of its records that are folded.
+Progress = Callable[[int, int | None, float], None]
+
+
+def replay_through_kafka(
+    capture: Path,
+    sites: Path | None = None,
+    rules: Path | None = None,
+    *,
+    broker: str | None = None,
+    workers: int = 1,
+    speed: float | None = None,
+    until_ms: int | None = None,
+    prefix: str | None = None,
+    partitions: int | None = None,
+    progress: Progress | None = None,
+) -> Replayed:
+    """Feeds a capture to workers of its own and collects what they give.
+
+    Without ``broker`` an embedded one is started. The topics get a fresh prefix unless one is given, and
+    are deleted at the end. ``workers=0`` only feeds and collects: the workers were started apart with the
+    same ``broker`` and ``prefix``, and the topics are left. ``speed``: seconds of the capture per second,
+    None: as fast as it goes. ``rejected`` comes in the order of topic, partition and offset. Raises
+    InputError, and RunError when a worker dies.
+    """
+    if workers == 0 and (broker is None or not prefix):
+        hint = "start the workers with the same: kapok worker --no-clock --broker HOST:PORT --prefix P"
+        raise InputError("--workers 0 needs --broker and --prefix", hint=hint)
+    if speed is not None and not speed > 0:
+        raise InputError(f"--speed {speed:g} is not a speed", hint="60 is a minute a second")
+    with contextlib.ExitStack() as stack:
+        if broker is None:
+            broker = stack.enter_context(EmbeddedBroker()).address
+            own_broker = True
+        else:
+            own_broker = False
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kapok-replay-")))
+        replay = _Replay(
+            capture, broker, prefix or f"replay-{uuid.uuid4().hex[:8]}.", speed, until_ms, progress
+        )
+        # The topics of workers started apart may be there already, and are in use after the replay.
+        count = asyncio.run(replay.prepare(partitions))
+        if workers and not own_broker:
+            stack.callback(lambda: asyncio.run(topics.delete(replay.broker, replay.prefix)))
+        children = stack.enter_context(_workers(workers, replay, sites, rules, folder))
+        return asyncio.run(replay.run(count, children))
+
+
+@contextlib.contextmanager
+def _workers(number: int, replay: _Replay, sites: Path | None, rules: Path | None, folder: Path) -> Any:
+    command: list[str | Path] = [sys.executable, "-m", "streams", "worker", "--no-clock"]
+    command += ["--broker", replay.broker, "--prefix", replay.prefix]
+    for option, file in (("--sites", sites), ("--rules", rules)):
+        if file is not None:
+            command += [option, file]
+    children: list[Child] = []
+    try:
+        while len(children) < number:
+            name = f"worker {len(children) + 1}"
+            children.append(Child(name, command, folder / f"{name}.log"))
+        yield children
+    finally:
+        for child in children:
+            child.ask_to_end()
+        for child in children:
+            child.stop()
+
+
+class _Replay:
+    def __init__(
+        self,
+        capture: Path,
+        broker: str,
+        prefix: str,
+        speed: float | None,
+        until_ms: int | None,
+        progress: Progress | None,
+    ) -> None:
+        self.capture, self.broker, self.prefix, self.speed, self.until_ms = (
+            capture,
+            broker,
+            prefix,
+            speed,
+            until_ms,
+        )
+        self._report = progress
+        self._records = 0  # in the capture
+        self._fed = self._readings = 0
+        self._last: dict[tuple[str, int], int] = {}  # (topic, partition): last offset fed
+        self._samples: list[tuple[int, int, int | None]] = []  # (records, readings, event time) while feeding
+        self._began = time.monotonic()
+
+    async def prepare(self, partitions: int | None) -> int:
+        """Makes the topics, and gives their number of partitions; RunError if they hold records already."""
+        count = await topics.ensure(self.broker, self.prefix, partitions, live=False)
+        async with _consumer(self.broker) as consumer:
+            names = [self.prefix + name for name in (*topics.READINGS, topics.ALERTS)]
+            ends = await consumer.end_offsets([TopicPartition(n, p) for n in names for p in range(count)])
+        if any(ends.values()):
+            raise RunError(
+                f"the topics of prefix {self.prefix!r} at {self.broker} hold records; give another --prefix"
+            )
+        return count
+
+    async def run(self, partitions: int, workers: list[Child]) -> Replayed:
+        # While the workers start: a first pass finds broken lines before anything is fed, and how many
+        # there are.
+        for record in self._log(partitions):
+            self._records += 1
+            if self._records % 20_000 == 0:
+                _check(workers)
+            self._last[record.topic, record.partition] = record.offset
+        self._began = time.monotonic()
+        feeding = asyncio.create_task(self._feed(partitions))
+        try:
+            async with reader(self.broker, self.prefix + topics.STATE, range(partitions)) as states:
+                while not self._folded_all(states):
+                    if feeding.done():
+                        feeding.result()
+                    _check(workers)
+                    await states.poll(_POLL_MS)
+                    self._tell(states)
+            await feeding
+        finally:
+            feeding.cancel()
+        replayed = Replayed()
+        replayed.alerts, replayed.rejected = await self._alerts(partitions), await self._rejected(partitions)
+        replayed.readings = self._readings
+        return replayed
+
+    def _log(self, partitions: int) -> Iterable[Record]:
+        return clock.log(self.capture, partitions, self.until_ms)
+
+    async def _feed(self, partitions: int) -> None:
+        async with Feeder(self.broker, self.prefix) as feeder:
+            first_ms: int | None = None
+            for record in self._log(partitions):
+                if self.speed and record.timestamp is not None:
+                    first_ms = record.timestamp if first_ms is None else first_ms
+                    due = self._began + (record.timestamp - first_ms) / 1000 / self.speed
+                    if due - time.monotonic() > _WAIT_AT_LEAST_S:
+                        await feeder.flush()
+                        await asyncio.sleep(due - time.monotonic())
+                await feeder.feed(record)
+                self._fed += 1
+                if record.key != CLOCK_KEY and record.value:
+                    self._readings += record.value.count(b"{")  # a SenML record has no objects within
+                if self._fed % _SAMPLE_EVERY == 0:
+                    self._samples.append((self._fed, self._readings, record.timestamp))
+                    await asyncio.sleep(0)
+            self._samples.append((self._fed, self._readings, record.timestamp if self._fed else None))
+
+    def _folded(self, states: StateReader) -> dict[tuple[str, int], int]:
+        """Last applied offsets, of those that were fed."""
+        applied: dict[tuple[str, int], int] = {}
+        for name, partition in self._last:
+            kind = _KIND[name]
+            rows = states.partition_rows(partition)
+            applied[name, partition] = max((applied_offsets(row)[kind] for row in rows), default=-1)
+        return applied
+
+    def _folded_all(self, states: StateReader) -> bool:
+        return all(self._last[place] <= offset for place, offset in self._folded(states).items())
+
+    def _tell(self, states: StateReader) -> None:
+        if self._report is None:
+            return
+        folded = min(self._fed, sum(offset + 1 for offset in self._folded(states).values()))
+        at = bisect_right(self._samples, folded, key=lambda sample: sample[0]) - 1
+        _, readings, event_ms = self._samples[at] if at >= 0 else (0, 0, None)
+        self._report(readings, event_ms, folded / max(1, self._records))
+
+    async def _alerts(self, partitions: int) -> dict[str, bytes]:
+        alerts: dict[str, bytes] = {}
+        decode = msgspec.json.Decoder(_Id).decode
+        async for record in _all_records(self.broker, self.prefix + topics.ALERTS, partitions):
+            if record.key == CLOCK_KEY:
+                continue
+            alert_id = decode(record.value).id
+            if alerts.setdefault(alert_id, record.value) != record.value:
+                raise RunError(f"alert {alert_id} was sent twice, and not the same")
+        return alerts
+
+    async def _rejected(self, partitions: int) -> list[bytes]:
+        rejected: dict[tuple[str, int, int, int], bytes] = {}
+        async for record in _all_records(self.broker, self.prefix + topics.REJECTED, partitions):
+            headers = dict(record.headers)
+            partition, offset, number = (int(headers[name]) for name in ("partition", "offset", "number"))
+            rejected[headers["topic"].decode(), partition, offset, number] = record.value
+        return [value for _, value in sorted(rejected.items())]
+
+
+class _Id(msgspec.Struct):
+    id: str
+
+
+_KIND = {topic(kind): kind for kind in KINDS}
+
+
+class Feeder:
+    """Writes records to the places that they say: ``async with Feeder(broker, prefix) as feeder``."""
+
+    def __init__(self, broker: str, prefix: str) -> None:
+        self._prefix, self._broker = prefix, broker
+        self._filling: dict[tuple[str, int], tuple[Any, int]] = {}  # place: batch, offset of its first record
+        self._under_way: deque[tuple[Any, str, int, int]] = deque()
+
+    async def __aenter__(self) -> Feeder:
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self._broker,
+            acks="all",
+            max_batch_size=_BATCH_BYTES,
+            max_request_size=topics.REPLAY_RECORD_BYTES,
+        )
+        await self._producer.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                await self.flush()
+        finally:
+            await self._producer.stop()
+
+    async def feed(self, record: Record) -> None:
+        """Takes a record; it goes out with its batch, at the latest with ``flush``."""
+        place = record.topic, record.partition
+        fields = {"timestamp": record.timestamp, "key": record.key, "value": record.value}
+        batch, _ = self._filling.get(place, (None, 0))
+        if batch is None or batch.append(**fields) is None:
+            if batch is not None:
+                await self._send(place)
+            batch = self._producer.create_batch()
+            self._filling[place] = batch, record.offset
+            if batch.append(**fields) is None:
+                raise RunError(f"a record of {record.topic} is too large: {len(record.value or b'')} bytes")
+
+    async def flush(self) -> None:
+        """Sends what was taken, and waits until the broker has it."""
+        for place in list(self._filling):
+            await self._send(place)
+        while self._under_way:
+            await self._acknowledge()
+
+    async def _send(self, place: tuple[str, int]) -> None:
+        batch, offset = self._filling.pop(place)
+        batch.close()
+        name, partition = place
+        sent = await self._producer.send_batch(batch, self._prefix + name, partition=partition)
+        self._under_way.append((sent, name, partition, offset))
+        while len(self._under_way) > _UNDER_WAY:
+            await self._acknowledge()
+
+    async def _acknowledge(self) -> None:
+        sent, name, partition, offset = self._under_way.popleft()
+        stored = await sent
+        if stored.offset != offset:  # somebody else writes there, or a lost answer had it written twice
+            raise RunError(
+                f"{self._prefix}{name} partition {partition}: offset {stored.offset} where {offset} was due; "
+                "something else writes to these topics, or a batch was stored twice: replay again"
+            )
+
+
+async def _all_records(broker: str, name: str, partitions: int) -> AsyncIterator[Any]:
+    """The records of a topic, up to where it ends now."""
+    async with _consumer(broker) as consumer:
+        places = [TopicPartition(name, partition) for partition in range(partitions)]
+        consumer.assign(places)
+        await consumer.seek_to_beginning()
+        ends = await consumer.end_offsets(places)
+        while any([await consumer.position(place) < end for place, end in ends.items()]):
+            for records in (await consumer.getmany(timeout_ms=100)).values():
+                for record in records:
+                    yield record
+
+
+@contextlib.asynccontextmanager
+async def _consumer(broker: str) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=broker, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    try:
+        await consumer.start()
+        yield consumer
+    except KafkaError as error:
+        raise RunError(f"the Kafka at {broker} failed: {error}") from error
+    finally:
+        await consumer.stop()
+
+
+def _check(workers: list[Child]) -> None:
+    for worker in workers:
+        worker.check()

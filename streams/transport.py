@@ -1,0 +1,251 @@
+"""A Faust transport that hands an agent whole runs of consecutive records instead of one record at a time.
+
+Faust spends about 70 µs on each record, whatever the settings; an event per run makes that a cost per
+thousands of records, and a reading's cost is then only decoding and folding. A topic is made for it by
+``schema=RunSchema()``.
+
+Faust's bookkeeping of offsets is not used: it acknowledges an event whose agent raised or was cancelled,
+and has been seen to skip records after a rebalance. What has been applied is known to the folds alone, so
+they say where to read (``Positions``), and this transport checks that every run begins where the last one
+ended: too far on, and it seeks back; too far back, and it drops what was there already.
+
+It builds on Faust 0.15.3 and aiokafka 0.14 from within (names with an underscore are theirs): both are
+pinned.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, Final, Protocol
+
+import faust
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from faust.tables.manager import TableManager
+from faust.transport import drivers
+from faust.transport.drivers import aiokafka as stock
+from faust.types import TP
+from mode.threads import WorkerThread
+
+from sensors.record import Record
+
+log = logging.getLogger(__name__)
+
+URL_SCHEME: Final = "runs"
+FETCH_MAX_WAIT_MS: Final = 20  # Faust: 1500; the embedded broker does not wake a waiting fetch
+_PAUSE_S: Final = 0.02
+
+
+class Positions(Protocol):
+    """Where to read on; the worker knows it from the state of its folds."""
+
+    def starts(self) -> Mapping[TP, int]:
+        """The next offset to be applied, for each partition whose fold is loaded."""
+
+    def kept(self) -> Mapping[TP, int]:
+        """The next offset after those that the written state contains: committed, for lag displays."""
+
+    def cut_short(self, tp: TP, due: int) -> None:
+        """Told when the log has nothing at the offset that is due, and begins again before it."""
+
+
+class Run:
+    """Consecutive records of one partition; ``start`` is the offset that was due, ``epoch`` counts seeks."""
+
+    __slots__ = ("epoch", "records", "start", "tp")
+
+    def __init__(self, tp: TP, start: int, epoch: int, records: list[Record]) -> None:
+        self.tp, self.start, self.epoch, self.records = tp, start, epoch, records
+
+
+class RunSchema(faust.Schema):
+    """Marks a topic as read in runs: ``event.value`` is a Run, its records as aiokafka gives them."""
+
+    def compile(self, app: Any, **_: Any) -> Any:
+        async def decode(message: Any, *, propagate: bool = False) -> Any:
+            run, message.value = message.value, None  # Faust keeps messages for a while: let the records go
+            return app.create_event(None, run, None, message)
+
+        return decode
+
+
+class NoTables(TableManager):
+    """Faust's table manager, which also ends a rebalance, without its wait of 1 s at the start."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
+
+
+class _DaemonThread(WorkerThread):
+    """A thread that does not keep a process alive that wants to end."""
+
+    def __init__(self, service: Any, **options: Any) -> None:
+        super().__init__(service, **options)
+        self.daemon = True
+
+
+class ConsumerThread(stock.AIOKafkaConsumerThread):
+    """Faust's thread around the aiokafka consumer, without its waits."""
+
+    Worker = _DaemonThread
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        # Partition p of every topic to the same worker. Without tables Faust takes round robin, which
+        # does not; Kafka's range assignment does for topics with the same number of partitions.
+        consumer._partition_assignment_strategy = (RangePartitionAssignor,)
+        return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        # A fetched partition that nobody drains for a moment (paused, queue full) would hold up all
+        # others by 0.1 s.
+        self._ensure_consumer()._fetcher._prefetch_backoff = 0.0
+
+    async def seek_all(self, offsets: Mapping[TP, int]) -> None:
+        """Seeks in the consumer's own thread; partitions no longer assigned are passed over."""
+        await self.call_thread(self._seek_all, dict(offsets))
+
+    async def _seek_all(self, offsets: dict[TP, int]) -> None:
+        consumer = self._ensure_consumer()
+        assigned = consumer.assignment()
+        for tp, offset in offsets.items():
+            if tp in assigned:
+                consumer.seek(tp, offset)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        # Committed offsets are for those who watch the lag: failing to write them is no reason to stop.
+        tps = {
+            stock.ensure_aiokafka_TP(tp): offset for tp, offset in offsets.items() if tp in self.assignment()
+        }
+        try:
+            await self._ensure_consumer().commit(tps)
+        except Exception as error:
+            log.info("offsets were not committed: %r", error)
+            return False
+        return True
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Faust's own stall detection knows nothing of runs; the worker has a watchdog."""
+
+
+class Consumer(stock.Consumer):
+    """Fetches runs, in order and without holes, from where the folds stand."""
+
+    app: Any
+    _thread: ConsumerThread
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.epoch: dict[TP, int] = {}
+        self._next: dict[TP, int] = {}
+        self._back: dict[TP, int] = {}  # seeks asked for by the worker
+        self._holes: dict[TP, tuple[int, int]] = {}  # where a run began too far on: (due, came)
+
+    @property
+    def positions(self) -> Positions:
+        positions: Positions = self.app.positions
+        return positions
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def seek_back(self, tp: TP, offset: int) -> None:
+        """Reads on from ``offset`` instead, before the next fetch; runs fetched until then become stale."""
+        self._back[tp] = offset
+
+    async def perform_seek(self) -> None:
+        """Seeks to where the folds stand, not to what was committed: the end of a rebalance, for Faust."""
+        await self._seek_to(self.positions.starts())
+        self._holes.clear()
+
+    async def _seek_to(self, offsets: Mapping[TP, int]) -> None:
+        for tp, offset in offsets.items():
+            self.epoch[tp] = self.epoch.get(tp, 0) + 1
+            self._next[tp] = offset
+            self._read_offset[tp] = offset or None
+            self._back.pop(tp, None)
+        await self._thread.seek_all(offsets)
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        # Faust resumes the partitions before it seeks, and clears the queues after that: fetch when all
+        # is over. And it hands its live set to the other thread, where an emptied set would mean "all
+        # partitions": copy it.
+        active = set(active_partitions or ())
+        if self.app.rebalancing or not active:
+            await self.sleep(_PAUSE_S)
+            return {}
+        return await super()._getmany(active, timeout)
+
+    async def _wait_next_records(self, timeout: float) -> Any:
+        if self.flow_active and not self._get_active_partitions():
+            await self.sleep(_PAUSE_S)  # Faust sleeps for 1 s
+            return {}, set()
+        return await super()._wait_next_records(timeout)
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+        if self._back:
+            await self._seek_to(self._back.copy())
+        generation, epoch = self.app.consumer_generation_id, self.epoch.copy()
+        fetched, _ = await self._wait_next_records(timeout)
+        if not fetched or self.should_stop:
+            return
+        for tp, records in fetched.items():
+            if not self.flow_active or generation != self.app.consumer_generation_id:
+                return  # a rebalance ends with a seek, so these come again
+            if epoch.get(tp) != self.epoch.get(tp) or not (records := await self._from_next(tp, records)):
+                continue
+            message: Any = self._to_message(
+                tp, records[-1]
+            )  # for Faust, an event at the last record's offset
+            message.value = Run(tp, self._next[tp], self.epoch[tp], records)
+            self._next[tp] = records[-1].offset + 1
+            yield tp, message
+
+    async def _from_next(self, tp: TP, records: list[Any]) -> list[Any]:
+        """The records from the one that is due on; none if it was passed over, and then it is sought."""
+        due = self._next.get(tp)
+        if due is None:  # no fold for it (yet)
+            return []
+        if records[0].offset < due:
+            if records[-1].offset < due:  # not there, so aiokafka started over
+                self.positions.cut_short(tp, due)
+            records = [record for record in records if record.offset >= due]
+        if records and records[0].offset > due:
+            hole = (due, records[0].offset)
+            if self._holes.get(tp) != hole:
+                self._holes[tp] = hole
+                await self._seek_to({tp: due})
+                return []
+            # Read again from there, and the same: expired records, or a transaction's markers, which take
+            # offsets.
+            log.warning(
+                "%s partition %d has no records from %d to %d", tp.topic, tp.partition, due, hole[1] - 1
+            )
+        return records
+
+    # What Faust counts as acknowledged is thrown away; what the written state contains is committed.
+    def _filter_committable_offsets(self, tps: Iterable[TP]) -> dict[TP, int]:
+        for tp in tps:
+            self._acked[tp].clear()
+            self._acked_index[tp].clear()
+        return {tp: offset for tp, offset in self.positions.kept().items() if self._should_commit(tp, offset)}
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Events are runs, so their offsets have gaps by nature."""
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """A full queue holds up the fetcher by itself."""
+
+
+class Transport(stock.Transport):
+    """``faust.App(broker="kafka://…", broker_consumer="runs://…")``"""
+
+    Consumer = Consumer
+
+
+def register() -> None:
+    """Makes ``runs://`` known to Faust."""
+    drivers.TRANSPORTS.aliases[URL_SCHEME] = f"{__name__}:Transport"

@@ -1,0 +1,310 @@
+"""The worker: a Faust app with an agent per reading topic and a fold per partition."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import faust
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from alerts.fold import Fold, applied_offsets
+from alerts.rulebook import Rulebook
+from sensors.catalogue import Catalogue
+from sensors.errors import RunError
+from sensors.quantities import KINDS, topic
+from streams import topics, transport
+from streams.clock_writer import ClockWriter
+from streams.outbox import Outbox
+from streams.partition import Partition
+from streams.state_log import StateWriter, reader, state_producer
+from streams.transport import Run, RunSchema
+
+log = logging.getLogger("kapok")
+
+# A worker that dies is missed after its session; the broker has the last word on how short one may be.
+_SESSION_S, _USUAL_SESSION_S = 2.0, 6.0
+_RUN_RECORDS = 5000  # at most in one run; 1 MB of a partition's records usually ends it before that
+_WATCH_EVERY_S, _STUCK_S = 10.0, 60.0
+_STOP_S = 20.0
+
+
+class App(faust.App):
+    """The Faust app, with the worker as the one who knows where to read."""
+
+    positions: transport.Positions
+
+
+class Worker:
+    """One process's share of a pipeline: the partitions that the group's coordinator assigns to it."""
+
+    def __init__(
+        self,
+        broker: str,
+        catalogue: Catalogue,
+        rulebook: Rulebook,
+        *,
+        prefix: str,
+        partitions: int,
+        clock: bool,
+    ) -> None:
+        self.broker, self.prefix, self.partitions = broker, prefix, partitions
+        self._catalogue, self._rulebook, self._clock = catalogue, rulebook, clock
+        self._owned: dict[int, Partition] = {}
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._stopping = False
+        self._topics = {kind: prefix + topic(kind) for kind in KINDS}
+
+    # For the transport (Positions).
+    def starts(self) -> dict[TP, int]:
+        return {TP(self._topics[k], p): one.next[k] for p, one in self._owned.items() for k in KINDS}
+
+    def kept(self) -> dict[TP, int]:
+        return {
+            TP(self._topics[k], p): one.kept[k]
+            for p, one in self._owned.items()
+            for k in KINDS
+            if one.kept[k]
+        }
+
+    def cut_short(self, tp: TP, due: int) -> None:
+        what = f"{tp.topic} partition {tp.partition} ends before offset {due}, up to which the state has it"
+        self._fail(
+            RunError(f"{what}: was the topic made anew? Delete the state topic too, or use another --prefix")
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until ``stop`` is set; RunError when it cannot go on."""
+        session_ms = await topics.shortest_session_ms(
+            self.broker, int(_SESSION_S * 1000), int(_USUAL_SESSION_S * 1000)
+        )
+        async with contextlib.AsyncExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kapok-worker-"))
+            self._alert_producer = AIOKafkaProducer(
+                bootstrap_servers=self.broker, acks="all", max_request_size=topics.REJECTED_RECORD_BYTES
+            )
+            self._state_producer = state_producer(self.broker)
+            for producer in (self._alert_producer, self._state_producer):
+                stack.push_async_callback(producer.stop)
+                await producer.start()
+            self._outbox = Outbox(self._alert_producer, self._fail)
+            self._app = self._faust_app(folder, session_ms / 1000)
+            tasks = [self._app.start(), self._outbox.run(), self._write_behind(), self._watch_progress()]
+            tasks.append(self._watch_app())
+            if self._clock:
+                tasks.append(
+                    ClockWriter(self._alert_producer, self.prefix, self.partitions, self._elected).run()
+                )
+            running = [asyncio.create_task(self._guarded(task)) for task in tasks]
+            try:
+                ends: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait()), self._failure]
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                if not self._failure.done():
+                    await self._give_up_partitions()  # the next owner need not fold again what is folded
+            finally:
+                self._stopping = True
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._app.stop(), _STOP_S)
+                for task in running:
+                    task.cancel()
+                await asyncio.gather(*running, return_exceptions=True)
+        if self._failure.done():
+            self._failure.result()
+
+    def _faust_app(self, folder: str, session_s: float) -> App:
+        transport.register()
+        app = App(
+            self.prefix + "kapok",
+            broker=f"kafka://{self.broker.replace(',', ';')}",
+            broker_consumer=f"{transport.URL_SCHEME}://{self.broker.replace(',', ';')}",
+            broker_session_timeout=session_s,
+            broker_heartbeat_interval=session_s / 5,
+            broker_max_poll_records=_RUN_RECORDS,
+            consumer_auto_offset_reset="earliest",
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            web_enabled=False,
+            datadir=folder,
+            TableManager=transport.NoTables,
+            autodiscover=False,
+        )
+        app.positions = self
+        for kind, name in self._topics.items():
+            # One agent a topic, one run at a time: the order of a partition is the order of its log.
+            app.agent(app.topic(name, schema=RunSchema(), maxsize=2), name=kind, concurrency=1)(
+                self._agent(kind)
+            )
+        app.on_partitions_revoked.connect(self._on_revoked)
+        app.on_rebalance_complete.connect(self._on_assigned)
+        app.in_worker = True
+        return app
+
+    def _agent(self, kind: str) -> Callable[[Any], Any]:
+        async def fold(runs: Any) -> None:
+            async for run in runs:
+                # Faust acknowledges an event whose agent raises, and carries on: nothing may be raised here.
+                try:
+                    await self._outbox.room()
+                    self._take(kind, run)
+                except Exception as error:
+                    self._fail(error)
+
+        return fold
+
+    def _take(self, kind: str, run: Run) -> None:
+        partition, consumer = self._owned.get(run.tp.partition), cast(transport.Consumer, self._app.consumer)
+        if partition is None or run.epoch != consumer.epoch[run.tp] or self._stopping or self._failure.done():
+            return
+        if run.start > partition.next[kind]:
+            consumer.seek_back(run.tp, partition.next[kind])  # a run got lost on its way: Faust may do that
+            return
+        partition.apply(kind, run)
+
+    async def _on_revoked(self, *_: Any, **__: Any) -> None:
+        await self._give_up_partitions()
+
+    async def _give_up_partitions(self) -> None:
+        given, self._owned = self._owned, {}
+        if given and not self._failure.done():
+            try:
+                await asyncio.gather(*(partition.write() for partition in given.values()))
+            except Exception as error:
+                self._fail(error)
+
+    async def _on_assigned(self, *_: Any, **__: Any) -> None:
+        """Loads the state of the partitions that are now this worker's; then Faust seeks and reads on."""
+        try:
+            assigned = self._app.consumer.assignment()
+            per_topic = [
+                {tp.partition for tp in assigned if tp.topic == name} for name in self._topics.values()
+            ]
+            numbers = set.union(*per_topic)
+            if any(found != numbers for found in per_topic):
+                raise RunError(
+                    f"not the same partitions of every reading topic: {sorted(map(tuple, assigned))}"
+                )
+            self._owned = {}
+            if numbers:
+                self._owned = await self._loaded(numbers)
+            log.info("reading partitions %s", ", ".join(map(str, sorted(numbers))) or "none")
+        except Exception as error:
+            self._fail(error)
+
+    async def _loaded(self, numbers: set[int]) -> dict[int, Partition]:
+        name = self.prefix + topics.STATE
+        async with reader(self.broker, name, numbers) as states:
+            await states.catch_up()
+        tps = [TopicPartition(name, number) for name in self._topics.values() for number in numbers]
+        begins, _ = await self._log_bounds(tps)
+        owned = {}
+        for number in sorted(numbers):
+            found = states.snapshot(number, lambda row: sum(applied_offsets(row).values()))
+            fold = Fold(self._catalogue, self._rulebook, partition=number, partitions=self.partitions)
+            if found.rows:
+                fold.restore(found.rows)
+            places = {kind: TopicPartition(self._topics[kind], number) for kind in KINDS}
+            for kind, place in places.items():
+                if 0 < (following := fold.offsets[kind] + 1) < begins[place]:
+                    what = "%s partition %d: records %d to %d expired before they were read"
+                    log.warning(what, place.topic, number, following, begins[place] - 1)
+            writer = StateWriter(self._state_producer, name, number, found)
+            first = {kind: begins[place] for kind, place in places.items()}
+            owned[number] = Partition(number, self.prefix, fold, first, self._outbox, writer)
+            await asyncio.sleep(0)
+        return owned
+
+    async def _log_bounds(
+        self, tps: list[TopicPartition]
+    ) -> tuple[Mapping[TopicPartition, int], Mapping[TopicPartition, int]]:
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.broker)
+        try:
+            await consumer.start()
+            return await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        finally:
+            await consumer.stop()
+
+    def _elected(self) -> bool:
+        return 0 in self._owned
+
+    async def _write_behind(self) -> None:
+        while True:
+            await asyncio.sleep(0.05)
+            if due := [partition for partition in self._owned.values() if partition.due()]:
+                await asyncio.gather(*(partition.write() for partition in due))
+
+    async def _watch_progress(self) -> None:
+        """Ends the worker when a partition has something to read and nothing is read for a minute."""
+        moved: dict[TP, tuple[int, float]] = {}
+        while True:
+            await asyncio.sleep(_WATCH_EVERY_S)
+            starts, now = self.starts(), time.monotonic()
+            _, ends = await self._log_bounds([TopicPartition(*tp) for tp in starts]) if starts else ({}, {})
+            for tp, following in starts.items():
+                if tp not in moved or moved[tp][0] != following or ends[TopicPartition(*tp)] <= following:
+                    moved[tp] = following, now
+                elif now - moved[tp][1] > _STUCK_S:
+                    stuck = f"{tp.topic} partition {tp.partition}, offset {following}"
+                    raise RunError(
+                        f"watchdog: there is more to read, and nothing was for {_STUCK_S:g} s: {stuck}"
+                    )
+            moved = {tp: seen for tp, seen in moved.items() if tp in starts}
+
+    async def _guarded(self, task: Any) -> None:
+        try:
+            await task
+        except Exception as error:
+            self._fail(error)
+
+    async def _watch_app(self) -> None:
+        while not self._app.crashed:
+            await asyncio.sleep(0.1)
+        raise RunError(f"Faust crashed: {self._app.crash_reason!r}")
+
+    def _fail(self, error: BaseException) -> None:
+        """Ends the worker with this error, without writing more state: what is not in it is folded again."""
+        if self._failure.done() or self._stopping:
+            return
+        if isinstance(error, KafkaError | OSError):
+            error = RunError(f"the Kafka at {self.broker} failed: {error!r}")
+        elif not isinstance(error, RunError):
+            log.error("unexpected error", exc_info=error)
+            error = RunError(f"unexpected error: {error!r}")
+        self._failure.set_exception(error)
+
+
+def run_worker(
+    broker: str,
+    sites: Path | None = None,
+    rules: Path | None = None,
+    *,
+    prefix: str = "",
+    partitions: int | None = None,
+    clock: bool = True,
+) -> None:
+    """Runs a worker until SIGINT or SIGTERM, which end it in order.
+
+    ``sites`` and ``rules`` default to the shipped ones. With ``clock`` the group's elected worker writes
+    a tick a second; without, the topics are a replay's, whose capture brings its own. Raises InputError
+    and RunError.
+    """
+    catalogue = Catalogue.load(sites) if sites else Catalogue.shipped()
+    rulebook = Rulebook.load(rules) if rules else Rulebook.shipped()
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        count = await topics.ensure(broker, prefix, partitions, live=clock)
+        worker = Worker(broker, catalogue, rulebook, prefix=prefix, partitions=count, clock=clock)
+        await worker.run(stop)
+
+    asyncio.run(main())

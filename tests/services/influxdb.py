@@ -1,0 +1,76 @@
+"""A real InfluxDB 2 on loopback, for tests: set up through its own API, stopped, killed, started again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from influxdb_client import BucketRetentionRules, InfluxDBClient, OnboardingRequest, SetupService
+
+from streams.child import Child, accepts, free_port
+
+ORG, BUCKET, TOKEN = "kapok", "kapok", "a-token-for-tests"
+
+
+def influxd() -> Path | None:
+    """The server: on the PATH, or where install-influxd.sh puts it."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    built = sorted(cache.glob("kapok/influxd-*/influxd"))
+    found = shutil.which("influxd")
+    return Path(found) if found else built[-1] if built else None
+
+
+class InfluxDB:
+    """Keeps its data in ``folder``, so what was written survives ``stop`` and ``start``."""
+
+    def __init__(self, server: Path, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._folder = folder
+        self._command = [
+            server,
+            *("--bolt-path", folder / "influxd.bolt", "--sqlite-path", folder / "influxd.sqlite"),
+            *("--engine-path", folder / "engine", "--http-bind-address", f"127.0.0.1:{self.port}"),
+            "--reporting-disabled",
+        ]
+
+    def start(self) -> None:
+        self._child = Child("influxd", self._command, self._folder / "influxd.log")
+        self._child.wait_for(lambda: accepts(self.port) and self._ready(), 30)
+
+    def stop(self) -> None:
+        self._child.stop()
+
+    def kill(self) -> None:
+        self._child.kill()
+
+    def set_up(self) -> None:
+        """Makes the organisation, the bucket and the token."""
+        request = OnboardingRequest("tests", "for-tests-only", org=ORG, bucket=BUCKET, token=TOKEN)
+        with self._client() as client:
+            SetupService(client.api_client).post_setup(request)
+
+    def add_bucket(self, name: str, retention_s: int) -> None:
+        with self._client() as client:
+            rule = BucketRetentionRules(type="expire", every_seconds=retention_s)
+            client.buckets_api().create_bucket(bucket_name=name, retention_rules=rule, org=ORG)
+
+    def query(self, flux: str) -> list[dict[str, Any]]:
+        """The rows that a Flux query gives."""
+        with self._client() as client:
+            return [row.values for table in client.query_api().query(flux) for row in table.records]
+
+    def counts(self, bucket: str = BUCKET) -> dict[str, int]:
+        """How many points there are with each ``measurement.field``."""
+        source = f'from(bucket: "{bucket}") |> range(start: 0, stop: 2200-01-01T00:00:00Z)'
+        rows = self.query(f'{source} |> group(columns: ["_measurement", "_field"]) |> count()')
+        return {f"{row['_measurement']}.{row['_field']}": row["_value"] for row in rows}
+
+    def _client(self) -> InfluxDBClient:
+        return InfluxDBClient(url=self.url, token=TOKEN, org=ORG, timeout=60_000)
+
+    def _ready(self) -> bool:
+        with self._client() as client:
+            return bool(client.ping())
