@@ -75,9 +75,7 @@ def order(body: dict[str, Any]) -> tuple[str, str, str, int]:
 
 def iso(time_ms: int) -> str:
     """``2024-05-04T05:20:00.000Z``."""
-    return (_EPOCH + timedelta(milliseconds=time_ms)).strftime(
-        "%Y-%m-%dT%H:%M:%S."
-    ) + f"{time_ms % 1000:03d}Z"
+    return (_EPOCH + timedelta(milliseconds=time_ms)).strftime("%Y-%m-%dT%H:%M:%S.") + f"{time_ms % 1000:03d}Z"
 
 
 def number(x: float) -> float | int:

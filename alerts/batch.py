@@ -129,9 +129,7 @@ class Quality:
             slow = np.zeros(len(state.last), bool)
             slow[channel[odd]] = True
             one_by_one = slow[channel]
-            for row, number in zip(
-                np.flatnonzero(one_by_one).tolist(), order[one_by_one].tolist(), strict=True
-            ):
+            for row, number in zip(np.flatnonzero(one_by_one).tolist(), order[one_by_one].tolist(), strict=True):
                 batch.grade[number] = self._grade_one(int(channel[row]), int(time[row]), float(value[row]))
             last = last[~slow[channel[last]]]
         state.last[channel[last]] = time[last]

@@ -44,13 +44,15 @@ def compare(expected: list[Body], got: list[Body]) -> Comparison:
 
 def read_alerts(path: Path) -> list[Body]:
     """The alerts of a file that ``kapok replay --out`` wrote; InputError with the line where one is broken."""
-    bodies, number = [], 0
+    bodies: list[Body] = []
+    number = 0
     try:
         with open_binary(path) as file:
-            for number, line in enumerate(file, 1):
+            for line in file:
+                number += 1
                 if not line.isspace():
                     body = msgspec.json.decode(line, type=dict[str, Any])
-                    order(body), body["id"]
+                    _ = order(body), body["id"]
                     bodies.append(body)
     except OSError as error:
         raise InputError(f"cannot read the alerts: {error.strerror}", file=path) from error

@@ -64,9 +64,7 @@ class Fold:
         self._outcome = Outcome()
         self._silent = False
         self._changed_zones: set[int] = set()
-        self.rules = [
-            TYPES[rule.type](rule, self.roster, rulebook.timezone, self._emit) for rule in rulebook.rules
-        ]
+        self.rules = [TYPES[rule.type](rule, self.roster, rulebook.timezone, self._emit) for rule in rulebook.rules]
         self._rules = {kind: [r for r in self.rules if kind in r.kinds and len(r.sites)] for kind in KINDS}
 
     @property

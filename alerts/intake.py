@@ -57,9 +57,7 @@ class Intake:
         if len(parts) == 1:
             channel, seconds, value, record, place = parts[0]
         else:
-            channel, seconds, value, record, place = (
-                np.concatenate(column) for column in zip(*parts, strict=True)
-            )
+            channel, seconds, value, record, place = (np.concatenate(column) for column in zip(*parts, strict=True))
         time = np.minimum(np.rint(seconds * 1000.0), float(END_OF_TIME)).astype(np.int64)
         fine = self._check(channel, time, value, record, place, records, clock, rejected)
         if fine is not None:
@@ -71,9 +69,7 @@ class Intake:
             channel, time, value, record = channel[order], time[order], value[order], record[order]
         if self._any_unit:
             value = (value != 0).astype(np.float64)
-        return Batch(
-            self.roster.kind, channel, len(self.roster.quantities), time, value, record, records
-        ), rejected
+        return Batch(self.roster.kind, channel, len(self.roster.quantities), time, value, record, records), rejected
 
     def _read_run(
         self,

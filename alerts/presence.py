@@ -90,9 +90,7 @@ class PresenceRule(PlaceRule):
             homes[site[busy]] = True
             for row in np.flatnonzero(homes[site]).tolist():
                 source = batch.records[int(batch.record[rows[row]])]
-                self._apply(
-                    int(site[row]), int(time[row]), self._room[sensor[row]] if moved[row] else None, source
-                )
+                self._apply(int(site[row]), int(time[row]), self._room[sensor[row]] if moved[row] else None, source)
         np.maximum.at(self.step.used, site, time)
 
     def _apply(self, site: int, time: int, room: str | None, source: Record) -> None:

@@ -18,9 +18,7 @@ _WHOLE_RECORD = object()
 class Rejected:
     """``reading`` is the SenML record; without one it is the whole record, whose first 64 KiB are kept as base64."""
 
-    def __init__(
-        self, reason: str, detail: str, topic: str, record: Record, reading: Any = _WHOLE_RECORD
-    ) -> None:
+    def __init__(self, reason: str, detail: str, topic: str, record: Record, reading: Any = _WHOLE_RECORD) -> None:
         self.reason, self.detail, self.topic, self.record, self.reading = (
             reason,
             detail,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 import numpy as np
 
@@ -18,7 +19,7 @@ class Sites:
         self.row = {site.id: row for row, site in enumerate(self.all)}
         self.zone = np.array([zones[site.zone] for site in self.all], np.int32)
         edges = np.searchsorted(self.zone, np.arange(len(zones) + 1)).tolist()
-        self.of_zone = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+        self.of_zone = [slice(a, b) for a, b in pairwise(edges)]
 
     def __len__(self) -> int:
         return len(self.all)
@@ -48,9 +49,7 @@ class Roster:
         self.zones = [zone for zone in catalogue.zones if wanted(zone)]
         self.zone = {zone: number for number, zone in enumerate(self.zones)}
         sensors = [s for s in catalogue.sensors.values() if s.zone in self.zone]
-        self.kinds = {
-            kind: KindRoster(kind, (s for s in sensors if s.kind == kind), self.zone) for kind in KINDS
-        }
+        self.kinds = {kind: KindRoster(kind, (s for s in sensors if s.kind == kind), self.zone) for kind in KINDS}
         self.places = [p for p in catalogue.places.values() if p.zone in self.zone]
 
     def places_with(self, kind: str) -> Sites:

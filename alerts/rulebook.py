@@ -96,9 +96,7 @@ class Rulebook:
                     TYPES[rule.type].check(rule, site, catalogue)
                 except ValueError as error:
                     what = f"rule {rule.id}: {error}"
-                    raise InputError(
-                        what, file=self._where.file, line=self._where.line_of_rule(number)
-                    ) from error
+                    raise InputError(what, file=self._where.file, line=self._where.line_of_rule(number)) from error
 
     def warnings(self, catalogue: Catalogue) -> list[str]:
         """What is allowed, and likely to be regretted."""
@@ -110,11 +108,13 @@ class Rulebook:
             rule_type = TYPES[rule.type]
             if not any(rule_type.applies(rule, s, catalogue) for s in _sites(catalogue)):
                 found.append(f"{place}: rule {rule.id} applies to no site of the catalogue")
+        unknown: dict[str, list[str]] = {}
         for site in _sites(catalogue):
-            found += [
-                f"{site.id}: overrides the rule {rule_id!r}, which is not in the rules"
-                for rule_id in site.overrides.keys() - ids
-            ]
+            for rule_id in site.overrides.keys() - ids:
+                unknown.setdefault(rule_id, []).append(site.id)
+        for rule_id, sites in sorted(unknown.items()):
+            more = f" and {len(sites) - 1} more" if len(sites) > 1 else ""
+            found.append(f"{sites[0]}{more}: `overrides` for a rule {rule_id!r}, which is not in the rules")
         return found
 
 

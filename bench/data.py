@@ -60,9 +60,7 @@ def depths(sensors: int, rounds: int, seed: int = 1) -> np.ndarray:
     return np.round(values, 3)
 
 
-def records(
-    sensors: int, zones: int, rounds: int, pack: int, partitions: int, seed: int = 1
-) -> Iterator[Record]:
+def records(sensors: int, zones: int, rounds: int, pack: int, partitions: int, seed: int = 1) -> Iterator[Record]:
     """Each gauge once a minute for so many minutes, in packs of one zone of up to ``pack`` readings."""
     offsets = [0] * partitions
     values = depths(sensors, rounds, seed)
@@ -74,8 +72,7 @@ def records(
             partition = partition_of(key, partitions)
             for first in range(0, len(gauges), pack):
                 value = senml.encode(
-                    (gauge(n), "depth", time_ms, float(values[round_number, n]))
-                    for n in gauges[first : first + pack]
+                    (gauge(n), "depth", time_ms, float(values[round_number, n])) for n in gauges[first : first + pack]
                 )
                 yield Record(TOPIC, partition, offsets[partition], time_ms, key, value)
                 offsets[partition] += 1

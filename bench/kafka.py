@@ -31,9 +31,7 @@ def throughput(pack: int, sensors: int, zones: int, minutes: int) -> float:
         folder = Path(name)
         sites, rules = data.write_city(folder, sensors, zones)
         with ApacheKafka(folder / "kafka") as kafka:
-            return asyncio.run(
-                _throughput(kafka.address, folder, sites, rules, pack, sensors, zones, minutes)
-            )
+            return asyncio.run(_throughput(kafka.address, folder, sites, rules, pack, sensors, zones, minutes))
 
 
 async def _throughput(
@@ -76,9 +74,7 @@ def latency(rate: int, seconds: float, embedded: bool = False) -> tuple[float, f
     return float(p50), float(p99), float(max(waits))
 
 
-async def _latency(
-    broker: str, folder: Path, sites: Path, rules: Path, rate: int, seconds: float
-) -> list[float]:
+async def _latency(broker: str, folder: Path, sites: Path, rules: Path, rate: int, seconds: float) -> list[float]:
     """Every tenth reading is of gauge 0, and each of those changes its level."""
     await topics.ensure(broker, "", PARTITIONS, live=False)
     worker = _worker(broker, folder, sites, rules)

@@ -16,7 +16,7 @@ import zstandard
 from sensors.errors import InputError
 
 
-class Line(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+class Line(msgspec.Struct, omit_defaults=True):
     """One record: ``value`` is the pack as JSON text, or ``raw`` its base64 where it is not JSON.
 
     ``timestamp`` is in ms since the epoch; ``number`` is the line's number in the file, from 1.
@@ -44,7 +44,8 @@ def open_binary(path: str | Path, mode: str = "rb") -> IO[bytes]:
     if name.endswith(".gz"):
         return cast(IO[bytes], gzip.open(path, mode, compresslevel=3))
     if name.endswith(".zst"):
-        return cast(IO[bytes], zstandard.open(path, mode))
+        stream = zstandard.open(path, mode)
+        return cast(IO[bytes], io.BufferedReader(stream, 1 << 20) if "r" in mode else stream)
     return cast(IO[bytes], open(path, mode))
 
 
@@ -54,7 +55,8 @@ def read(path: str | Path) -> Iterator[Line]:
     number = 0
     try:
         with open_binary(path) as file:
-            for number, text in enumerate(io.BufferedReader(cast(Any, file), 1 << 20), 1):
+            for text in file:
+                number += 1
                 if text.isspace():
                     continue
                 line = decode(text)
@@ -81,9 +83,7 @@ def contains(path: str | Path, text: bytes) -> bool:
                     return True
                 tail = chunk[-len(text) :]
     except (OSError, EOFError, zstandard.ZstdError) as error:
-        raise InputError(
-            f"cannot read the capture: {getattr(error, 'strerror', None) or error}", file=path
-        ) from error
+        raise InputError(f"cannot read the capture: {getattr(error, 'strerror', None) or error}", file=path) from error
     return False
 
 
@@ -127,7 +127,6 @@ class Writer:
 def _is_json(value: bytes) -> bool:
     try:
         value.decode()
-        msgspec.json.decode(value, type=msgspec.Raw)
         msgspec.json.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False

@@ -88,9 +88,7 @@ class Catalogue:
             raise InputError(f"not JSON: {error}", file=file, line=_json_error_line(raw)) from error
         features = collection.get("features") if isinstance(collection, dict) else None
         if not isinstance(features, list):
-            raise InputError(
-                "not a GeoJSON FeatureCollection", file=file, line=1, hint='it needs "features": […]'
-            )
+            raise InputError("not a GeoJSON FeatureCollection", file=file, line=1, hint='it needs "features": […]')
         sensors: dict[str, Sensor] = {}
         places: dict[str, Place] = {}
         for number, feature in enumerate(features, 1):
@@ -121,9 +119,7 @@ class Catalogue:
                 what = f"sensor {sensor.id} is in place {sensor.place!r}, which is not in the catalogue"
                 return sensor.id, what, "add the place, or correct the sensor's `place`"
             if place.zone != sensor.zone:
-                what = (
-                    f"sensor {sensor.id} is in zone {sensor.zone!r}, its place {place.id} in {place.zone!r}"
-                )
+                what = f"sensor {sensor.id} is in zone {sensor.zone!r}, its place {place.id} in {place.zone!r}"
                 return sensor.id, what, "a sensor stands in its place's zone"
         zones = {s.zone for s in self.sensors.values() if s.kind in ("flood", "rain")}
         catchments = Counter(p.zone for p in self.places.values() if p.kind in ("flood", "rain"))
@@ -151,8 +147,6 @@ def _site(feature: Any) -> Sensor | Place:
         raise ValueError(f"`role` is {role!r}; it is `sensor` or `place`")
     if role == "sensor" and not fields.get("place"):
         raise ValueError("is a sensor in no place; give it a `place`")
-    if role == "place" and fields.get("capacity") is not None and not fields["capacity"] > 0:
-        raise ValueError(f"`capacity` is {fields['capacity']!r}; it must be above 0")
     site = msgspec.convert(fields, Sensor) if role == "sensor" else msgspec.convert(fields, Place)
     return _fit(site)
 
@@ -160,6 +154,8 @@ def _site(feature: Any) -> Sensor | Place:
 def _fit(site: Sensor | Place) -> Sensor | Place:
     if site.kind not in KINDS:
         raise ValueError(f"`kind` is {site.kind!r}; it is one of {', '.join(KINDS)}")
+    if isinstance(site, Place) and site.capacity is not None and not site.capacity > 0:
+        raise ValueError(f"`capacity` is {site.capacity:g}; it must be above 0")
     for field in ("id", "zone"):
         if not ID.fullmatch(getattr(site, field)):
             raise ValueError(f"`{field}` is {getattr(site, field)!r}; it may hold A-Z a-z 0-9 . _ : - only")
@@ -176,9 +172,7 @@ def _site_id(feature: Any) -> str | None:
 
 def _line_of(raw: bytes, site_id: str, *, last: bool = False) -> int | None:
     """The line on which a feature gives its id (the last such line, where an id is there twice)."""
-    found = list(
-        re.finditer(rb'"id"\s*:\s*' + re.escape(json.dumps(site_id, ensure_ascii=False).encode()), raw)
-    )
+    found = list(re.finditer(rb'"id"\s*:\s*' + re.escape(json.dumps(site_id, ensure_ascii=False).encode()), raw))
     return raw.count(b"\n", 0, found[-1 if last else 0].start()) + 1 if found else None
 
 

@@ -46,9 +46,7 @@ def _features(rng: np.random.Generator) -> Iterator[Feature]:
     yield from _marathon()
 
 
-def _catchments(
-    rng: np.random.Generator, district: District, points: int, stations: int
-) -> Iterator[Feature]:
+def _catchments(rng: np.random.Generator, district: District, points: int, stations: int) -> Iterator[Feature]:
     """A district's catchments, each with flood points and rain stations; lengths in mm, areas in km²."""
     count = len(district.areas)
     floods = 2 + _spread(rng, points - 2 * count, count, most=3)
@@ -85,9 +83,7 @@ def _catchments(
             rain += 1
             where = _near(rng, lon, lat, radius)
             name = f"{area}雨量站" + (letter if rains[number - 1] > 1 else "")
-            yield _feature(
-                f"GZ-{district.code}-R{rain:03d}", "sensor", "rain", *where, **common, place=zone, name=name
-            )
+            yield _feature(f"GZ-{district.code}-R{rain:03d}", "sensor", "rain", *where, **common, place=zone, name=name)
 
 
 def _flood_names(rng: np.random.Generator, district: District, count: int) -> list[str]:

@@ -60,9 +60,7 @@ class CaptureLog:
             lines = list(source)
             self._lines, self.own_ticks, self._file = lines, _has_ticks(lines), None
         self._topics = {topic(kind) for kind in KINDS}
-        self._counters: dict[tuple[str, int], list[int]] = defaultdict(
-            lambda: [0]
-        )  # records so far, without ticks
+        self._counters: dict[tuple[str, int], list[int]] = defaultdict(lambda: [0])  # records so far, without ticks
         self._ticks = 0  # written so far to every partition
         self.latest_ms: int | None = None  # the capture's largest time so far
 
@@ -111,9 +109,7 @@ class CaptureLog:
 
     def _special(self, line: Line, stamp: int | None, value: bytes | None) -> Iterator[Record]:
         """A record without a key, in the partition that it says; a tick, in that one or in all."""
-        given = (
-            line.partition if line.partition is not None and 0 <= line.partition < self.partitions else None
-        )
+        given = line.partition if line.partition is not None and 0 <= line.partition < self.partitions else None
         everywhere = line.key is not None and given is None
         for partition in range(self.partitions) if everywhere else (given or 0,):
             counter = self._counters[line.topic, partition]
@@ -135,9 +131,7 @@ def _has_ticks(lines: Iterable[Line]) -> bool:
     return any(line.key == CLOCK_NAME for line in lines)
 
 
-def log(
-    source: str | Path | Iterable[Line], partitions: int, until_ms: int | None = None
-) -> Iterator[Record]:
+def log(source: str | Path | Iterable[Line], partitions: int, until_ms: int | None = None) -> Iterator[Record]:
     """A capture as the records of all partitions, ticks included, in log order."""
     entries = CaptureLog(source, partitions, until_ms)
     for entry in entries:

@@ -95,9 +95,7 @@ class Layout:
         if target not in LENGTHS:
             raise InputError(f"--unit {self.unit}: {quantity} has no unit to convert to", hint="leave it out")
         if self.unit not in LENGTHS:
-            raise InputError(
-                f"--unit {self.unit}: not a unit of {quantity}", hint=f"one of {', '.join(LENGTHS)}"
-            )
+            raise InputError(f"--unit {self.unit}: not a unit of {quantity}", hint=f"one of {', '.join(LENGTHS)}")
         return LENGTHS[self.unit] / LENGTHS[target]
 
     def time_ms(self, text: str) -> tuple[int, bool]:

@@ -70,9 +70,7 @@ class Gateway:
                 self._lingering.cancel()
             await self._producer.stop()
 
-    async def publish(
-        self, sensor: str, *, at: datetime | float | None = None, **quantities: float | bool
-    ) -> None:
+    async def publish(self, sensor: str, *, at: datetime | float | None = None, **quantities: float | bool) -> None:
         """Takes what a sensor measured, such as ``depth=0.23`` or ``**{"in": 3, "out": 1}``.
 
         ``at``: when, as a datetime with its time zone or in seconds since 1970; None is now, by the gateway's
@@ -117,9 +115,7 @@ class Gateway:
 
     async def _send(self, kind: str, zone: str, pack: bytes, timestamp_ms: int | None) -> None:
         try:
-            sent = await self._producer.send(
-                self.prefix + topic(kind), pack, zone.encode(), timestamp_ms=timestamp_ms
-            )
+            sent = await self._producer.send(self.prefix + topic(kind), pack, zone.encode(), timestamp_ms=timestamp_ms)
         except KafkaError as error:
             self._failed = error
         else:

@@ -131,9 +131,7 @@ def _carried(column: list[Any], sizes: list[int], empty: Any) -> list[Any] | Non
         return None
     if not unset:
         return column
-    if unset == len(column) - len(
-        sizes
-    ):  # nearly always: set by the first record of each pack, and only there
+    if unset == len(column) - len(sizes):  # nearly always: set by the first record of each pack, and only there
         starts = [0, *accumulate(sizes)][:-1]
         firsts = [column[i] for i in starts]
         if UNSET not in firsts:

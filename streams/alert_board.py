@@ -28,10 +28,10 @@ STYLES = (
 )
 MARKS = ("✓", "●", "▲", "◆", "■")  # so that levels can be told apart without colour
 
-_WORDS = {
+_WORDS: dict[str, dict[str, str]] = {
     "zh": {
         "title": "木棉 kapok：城市运行预警",
-        "columns": ("级别", "何时起", "何处", "何事", "读数", "阈值"),
+        "columns": "级别 何时起 何处 何事 读数 阈值",
         "none": "目前没有预警",
         "readings": "读数",
         "changes": "级别变化",
@@ -40,7 +40,7 @@ _WORDS = {
     },
     "en": {
         "title": "kapok 木棉: the city's alerts",
-        "columns": ("level", "since", "where", "what", "reading", "threshold"),
+        "columns": "level since where what reading threshold",
         "none": "no alerts at the moment",
         "readings": "readings",
         "changes": "changes of level",
@@ -60,12 +60,12 @@ class AlertBoard:
         rulebook: Rulebook,
         lang: str,
         about: str = "",
-        on_alert: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self._names = {s.id: s.name for s in (*catalogue.sensors.values(), *catalogue.places.values())}
         self._rules = {rule.id: rule for rule in rulebook.rules}
         self._zone: ZoneInfo = rulebook.timezone
-        self._lang, self._about, self._on_alert = lang, about, on_alert
+        self._lang, self._about = lang, about
+        self.on_alert: Callable[[dict[str, Any]], None] | None = None  # told of each change
         self._active: dict[str, dict[str, Any]] = {}
         self._seen: set[str] = set()
         self.levels: Counter[int] = Counter()
@@ -91,8 +91,8 @@ class AlertBoard:
             self._active[key] = alert
         else:
             self._active.pop(key, None)
-        if self._on_alert is not None:
-            self._on_alert(alert)
+        if self.on_alert is not None:
+            self.on_alert(alert)
 
     def line(self, alert: dict[str, Any]) -> Text:
         """One alert in one line."""
@@ -107,7 +107,7 @@ class AlertBoard:
         words = _WORDS[self._lang]
         rows = max(3, console.height - 9)
         table = Table(expand=True, box=None, pad_edge=False, header_style="dim")
-        for number, column in enumerate(words["columns"]):
+        for number, column in enumerate(words["columns"].split()):
             table.add_column(
                 column,
                 justify="right" if number > 3 else "left",
@@ -133,9 +133,7 @@ class AlertBoard:
         words, names = _WORDS[self._lang], LEVELS_ZH if self._lang == "zh" else LEVEL_NAMES
         text = Text()
         if self._event_ms is not None:
-            text.append(
-                datetime.fromtimestamp(self._event_ms / 1000, self._zone).strftime("%Y-%m-%d %H:%M"), "bold"
-            )
+            text.append(datetime.fromtimestamp(self._event_ms / 1000, self._zone).strftime("%Y-%m-%d %H:%M"), "bold")
         text.append(f"   {self.readings:,} {words['readings']} ({self._rate():,.0f}/s)   {words['now']}: ")
         counts = Counter(alert["level"] for alert in self._active.values())
         for level in range(4, 0, -1):

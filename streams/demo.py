@@ -87,9 +87,7 @@ class Demo:
                     while next_tick <= pack.time_ms:
                         await self._tick(feeder, next_tick)
                         next_tick += TICK_MS
-                    await feeder.feed(
-                        self._record(topic(pack.kind), pack.zone.encode(), pack.value, pack.time_ms)
-                    )
+                    await feeder.feed(self._record(topic(pack.kind), pack.zone.encode(), pack.value, pack.time_ms))
                     readings += pack.readings
                     published += 1
                     pack = next(packs, None)
@@ -108,9 +106,7 @@ class Demo:
             for partition in range(PARTITIONS):
                 await feeder.feed(self._record(topic(kind), CLOCK_KEY, pack, time_ms, partition))
 
-    def _record(
-        self, name: str, key: bytes, value: bytes, time_ms: int, partition: int | None = None
-    ) -> Record:
+    def _record(self, name: str, key: bytes, value: bytes, time_ms: int, partition: int | None = None) -> Record:
         place = partition_of(key, PARTITIONS) if partition is None else partition
         offset = self._next[name, place]
         self._next[name, place] = offset + 1

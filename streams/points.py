@@ -79,9 +79,7 @@ class Points:
             elif unit is not None and reading.unit not in (None, unit):
                 self.skipped["readings in another unit"] += 1
             else:
-                yield from self._reading(
-                    kind, record.key or b"", reading.name, reading.time_ms, float(reading.value)
-                )
+                yield from self._reading(kind, record.key or b"", reading.name, reading.time_ms, float(reading.value))
 
     def _reading(self, kind: str, zone: bytes, name: str, time_ms: int, value: float) -> Iterator[str]:
         key = (kind, zone, name)

@@ -117,9 +117,7 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         # Committed offsets are for those who watch the lag: failing to write them is no reason to stop.
-        tps = {
-            stock.ensure_aiokafka_TP(tp): offset for tp, offset in offsets.items() if tp in self.assignment()
-        }
+        tps = {stock.ensure_aiokafka_TP(tp): offset for tp, offset in offsets.items() if tp in self.assignment()}
         try:
             await self._ensure_consumer().commit(tps)
         except Exception as error:
@@ -143,6 +141,7 @@ class Consumer(stock.Consumer):
         self._next: dict[TP, int] = {}
         self._back: dict[TP, int] = {}  # seeks asked for by the worker
         self._holes: dict[TP, tuple[int, int]] = {}  # where a run began too far on: (due, came)
+        self._handed: dict[TP, int] = {}  # where runs were under way at the last quiet fetch: what is due
 
     @property
     def positions(self) -> Positions:
@@ -190,19 +189,33 @@ class Consumer(stock.Consumer):
             await self._seek_to(self._back.copy())
         generation, epoch = self.app.consumer_generation_id, self.epoch.copy()
         fetched, _ = await self._wait_next_records(timeout)
-        if not fetched or self.should_stop:
+        if self.should_stop:
+            return
+        if not fetched:
+            self._look_for_lost()
             return
         for tp, records in fetched.items():
-            if not self.flow_active or generation != self.app.consumer_generation_id:
-                return  # a rebalance ends with a seek, so these come again
-            if epoch.get(tp) != self.epoch.get(tp) or not (records := await self._from_next(tp, records)):
-                continue
-            message: Any = self._to_message(
-                tp, records[-1]
-            )  # for Faust, an event at the last record's offset
-            message.value = Run(tp, self._next[tp], self.epoch[tp], records)
-            self._next[tp] = records[-1].offset + 1
-            yield tp, message
+            if (
+                not self.flow_active
+                or generation != self.app.consumer_generation_id
+                or epoch.get(tp) != self.epoch.get(tp)
+            ):
+                if tp in self._next:  # fetched across a seek: whether before or after it cannot be told
+                    self.seek_back(tp, self._next[tp])
+            elif records := await self._from_next(tp, records):
+                message: Any = self._to_message(tp, records[-1])  # an event at the last offset, for Faust
+                message.value = Run(tp, self._next[tp], self.epoch[tp], records)
+                self._next[tp] = records[-1].offset + 1
+                yield tp, message
+
+    def _look_for_lost(self) -> None:
+        """Seeks back where a run was handed over, and has still not been applied one quiet fetch later."""
+        handed = {tp: due for tp, due in self.positions.starts().items() if due < self._next.get(tp, due)}
+        if not self.app.rebalancing:
+            for tp, due in handed.items():
+                if self._handed.get(tp) == due:
+                    self.seek_back(tp, due)
+        self._handed = handed
 
     async def _from_next(self, tp: TP, records: list[Any]) -> list[Any]:
         """The records from the one that is due on; none if it was passed over, and then it is sought."""
@@ -221,9 +234,7 @@ class Consumer(stock.Consumer):
                 return []
             # Read again from there, and the same: expired records, or a transaction's markers, which take
             # offsets.
-            log.warning(
-                "%s partition %d has no records from %d to %d", tp.topic, tp.partition, due, hole[1] - 1
-            )
+            log.warning("%s partition %d has no records from %d to %d", tp.topic, tp.partition, due, hole[1] - 1)
         return records
 
     # What Faust counts as acknowledged is thrown away; what the written state contains is committed.

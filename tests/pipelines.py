@@ -41,9 +41,7 @@ def write(folder: Path, drawn: Scenario) -> Files:
     sites.write_text(json.dumps(drawn.sites, ensure_ascii=False))
     rules.write_text(drawn.rules)
     capture.write_text("\n".join(drawn.lines) + "\n")
-    direct = replay(
-        capture, Catalogue.load(sites), Rulebook.load(rules), partitions=8, until_ms=drawn.until
-    )
+    direct = replay(capture, Catalogue.load(sites), Rulebook.load(rules), partitions=8, until_ms=drawn.until)
     return Files(sites, rules, capture, drawn.until, direct)
 
 

@@ -47,16 +47,12 @@ def catalogue(into: Path, sites: list[dict[str, Any]]) -> Path:
     return path
 
 
-def replayed(
-    file: Path, sites: Path, rules: str, *options: object
-) -> tuple[list[Alert], list[dict[str, Any]]]:
+def replayed(file: Path, sites: Path, rules: str, *options: object) -> tuple[list[Alert], list[dict[str, Any]]]:
     """The alerts and the rejected readings of `kapok replay`."""
     toml, out, rejected = (file.parent / f"{file.name}.{end}" for end in ("toml", "alerts", "rejected"))
     toml.write_text(rules)
     kapok("replay", file, "--sites", sites, "--rules", toml, "--out", out, "--rejected", rejected, *options)
-    alerts, refused = (
-        [json.loads(line) for line in path.read_text().splitlines()] for path in (out, rejected)
-    )
+    alerts, refused = ([json.loads(line) for line in path.read_text().splitlines()] for path in (out, rejected))
     return alerts, refused
 
 

@@ -299,7 +299,9 @@ def spoil(rng: Random, event: Event) -> Event:
     if choice == 6:
         return replace(event, value=None, extra=rng.choice([{"vs": "wet"}, {"vd": "AA"}, {"vb": True}, {"s": 3}, {}]))
     if choice == 7:
-        return replace(event, extra=rng.choice([{"ut": "x"}, {"bs": None}, {"n": 5}, {"bv": "1"}, {"u": None}, {"t": True}]))
+        return replace(
+            event, extra=rng.choice([{"ut": "x"}, {"bs": None}, {"n": 5}, {"bv": "1"}, {"u": None}, {"t": True}])
+        )
     if choice == 8:
         return replace(event, name=rng.choice(["noslash", f"a/b/{event.name}", f"/{quantity}", "@clock"]))
     return replace(event, time=rng.choice([0, 2**28 * 1000 - 1, -5_000, 253_402_300_800_000, 10**18]))
@@ -390,7 +392,18 @@ def line(topic: str, key: str | None, value: Any = None, raw: bytes | None = Non
     return text.replace("-Infinity", "-1e999").replace("Infinity", "1e999")
 
 
-BROKEN = [b"not json", b"\xff\xfe[", b"[1,", b"{}", b"null", b"7", b'"x"', b"", b'[{"n":"F0-0/depth","v":NaN}]', b"[] []"]
+BROKEN = [
+    b"not json",
+    b"\xff\xfe[",
+    b"[1,",
+    b"{}",
+    b"null",
+    b"7",
+    b'"x"',
+    b"",
+    b'[{"n":"F0-0/depth","v":NaN}]',
+    b"[] []",
+]
 
 
 def tick(time: int, timestamp: int | None = None, kind: str | None = None, partition: int | None = None) -> list[str]:

@@ -108,9 +108,7 @@ def test_ticks_are_no_points() -> None:
         assert lines(name, CLOCK_KEY, tick(START_MS)) == ([], {})
 
 
-@pytest.mark.parametrize(
-    "value", [b"", b"[]", b"{}", b"\xff", b'{"kind":"flood","rule":"a b","seq":0}', None]
-)
+@pytest.mark.parametrize("value", [b"", b"[]", b"{}", b"\xff", b'{"kind":"flood","rule":"a b","seq":0}', None])
 def test_a_malformed_alert_is_counted(value: bytes | None) -> None:
     assert lines("alerts", b"r/s", value) == ([], {"malformed alerts": 1})
 
@@ -135,8 +133,7 @@ def minutes(first: int, last: int) -> list[Message]:
     packs = []
     for minute in range(first, last):
         readings = [
-            (s, "depth", START_MS + minute * 60_000, (minute * 7 + i) % 100 / 100)
-            for i, s in enumerate(SENSORS)
+            (s, "depth", START_MS + minute * 60_000, (minute * 7 + i) % 100 / 100) for i, s in enumerate(SENSORS)
         ]
         packs.append(("readings.flood", b"Z", encode(readings)))
     return packs
@@ -197,9 +194,7 @@ def broker() -> Iterator[str]:
 class Archive:
     """The command, as a process."""
 
-    def __init__(
-        self, broker: str, database: InfluxDB, folder: Path, *, bucket: str = BUCKET, token: str = TOKEN
-    ):
+    def __init__(self, broker: str, database: InfluxDB, folder: Path, *, bucket: str = BUCKET, token: str = TOKEN):
         where = ("--broker", broker, "--influx-url", database.url, "--org", ORG, "--bucket", bucket)
         command = [sys.executable, "-m", "streams", "archive", *where]
         self.process = Child("archive", command, folder / "archive.log", {"INFLUX_TOKEN": token})
@@ -222,9 +217,7 @@ def archive(broker: str, database: InfluxDB, tmp_path: Path) -> Iterator[Callabl
 
 
 @pytest.mark.influxdb
-def test_readings_and_alerts_are_written(
-    archive: Callable[..., Archive], broker: str, database: InfluxDB
-) -> None:
+def test_readings_and_alerts_are_written(archive: Callable[..., Archive], broker: str, database: InfluxDB) -> None:
     readings = minutes(0, 30)
     alerts = alerts_of(readings)
     assert len(alerts) > 100
@@ -243,14 +236,10 @@ def test_readings_and_alerts_are_written(
     assert "1 malformed alerts skipped" in running.said()
 
     source = f'from(bucket: "{BUCKET}") |> range(start: 0)'
-    bodies = database.query(
-        f'{source} |> filter(fn: (r) => r._measurement == "alerts" and r._field == "body")'
-    )
+    bodies = database.query(f'{source} |> filter(fn: (r) => r._measurement == "alerts" and r._field == "body")')
     assert sorted(row["_value"].encode() for row in bodies) == sorted(alerts)  # byte for byte
     one = database.query(f'{source} |> filter(fn: (r) => r.sensor == "G042") |> first()')
-    assert [(row["_value"], row["zone"], row["_time"].timestamp() * 1000) for row in one] == [
-        (0.42, "Z", START_MS)
-    ]
+    assert [(row["_value"], row["zone"], row["_time"].timestamp() * 1000) for row in one] == [(0.42, "Z", START_MS)]
 
 
 @pytest.mark.influxdb

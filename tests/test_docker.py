@@ -30,9 +30,7 @@ OWN = {name: service for name, service in SERVICES.items() if service["image"].s
 
 
 def test_images_are_pinned() -> None:
-    images = [service["image"] for service in SERVICES.values()] + re.findall(
-        r"^FROM (\S+)", DOCKERFILE, re.M
-    )
+    images = [service["image"] for service in SERVICES.values()] + re.findall(r"^FROM (\S+)", DOCKERFILE, re.M)
     for image in images:
         assert re.fullmatch(r"[a-z/]+:\d+\.\d+\.\d+[a-z0-9.-]*", image), image
     assert re.search(r"pip install .*\buv==\d+\.\d+\.\d+$", DOCKERFILE, re.M)
@@ -46,9 +44,7 @@ def test_the_image_holds_the_project_and_runs_as_nobody_special() -> None:
         for name in source.split():
             assert (ROOT / name).exists(), name
             assert f"!{name}" in (ROOT / "docker/Dockerfile.dockerignore").read_text().splitlines()
-    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"][
-        "wheel"
-    ]
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert all(f"COPY {package} {package}\n" in DOCKERFILE for package in packages["packages"])
     assert re.search(r"^USER [1-9]\d*$", DOCKERFILE, re.M)
     assert 'ENTRYPOINT ["kapok"]' in DOCKERFILE
@@ -78,9 +74,7 @@ def test_names_fit_together() -> None:
             assert "healthcheck" in SERVICES[other]
     used = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
     assert used == set(COMPOSE["volumes"])
-    assert all(
-        port.startswith("127.0.0.1:") for service in SERVICES.values() for port in service.get("ports", [])
-    )
+    assert all(port.startswith("127.0.0.1:") for service in SERVICES.values() for port in service.get("ports", []))
 
 
 def test_secrets_come_from_the_environment() -> None:

@@ -472,7 +472,11 @@ def test_a_reading_behind_the_clock_is_summed_in_the_clocks_window(changes):
 
 # dwell
 
-BATH = {"type": "dwell", "kind": "infrared", "rooms": {"bathroom": {"orange": "1h"}, "living": {"orange": "3h", "red": "5h"}}}
+BATH = {
+    "type": "dwell",
+    "kind": "infrared",
+    "rooms": {"bathroom": {"orange": "1h"}, "living": {"orange": "3h", "red": "5h"}},
+}
 
 
 def test_a_stay_runs_from_its_first_motion_until_motion_elsewhere(changes):
@@ -582,7 +586,10 @@ def test_while_nobody_is_in_away_levels_take_the_place_of_levels(changes):
 
 def test_while_nobody_is_in_and_without_away_levels_no_timer_runs(changes):
     lines = series("Bed/motion", ("05:00", 1)) + series("Door/motion", ("06:30", 1))
-    assert changes(lines, QUIET | RETURN, until="12:00") == ["06:00:00 HOME 0>2 3600/3600", "06:30:00 HOME 2>0 5400/3600"]
+    assert changes(lines, QUIET | RETURN, until="12:00") == [
+        "06:00:00 HOME 0>2 3600/3600",
+        "06:30:00 HOME 2>0 5400/3600",
+    ]
 
 
 # press
@@ -743,7 +750,11 @@ def test_the_timestamp_of_a_line_is_its_time_and_without_one_the_capture_goes_on
         readings(("05:31", "F1/depth", 0)),  # its own time counts
     ]
     alerts, rejected = replay(lines, DEPTH, until=None)
-    assert [story(a) for a in alerts] == ["05:19:00 F2 0>4 0.3/0.27", "05:30:00 F1 0>4 0.3/0.27", "05:31:00 F1 4>0 0/0.27"]
+    assert [story(a) for a in alerts] == [
+        "05:19:00 F2 0>4 0.3/0.27",
+        "05:30:00 F1 0>4 0.3/0.27",
+        "05:31:00 F1 4>0 0/0.27",
+    ]
     assert [r["reason"] for r in rejected] == ["future"]
 
 

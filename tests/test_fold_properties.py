@@ -97,7 +97,9 @@ entries = st.one_of(common, st.tuples(common, odd).map(lambda pair: pair[0] | pa
 
 
 @shrunk
-@given(st.lists(st.tuples(st.sampled_from(["TH-03", "@clock", "EAST", None]), st.lists(entries, max_size=6)), max_size=4))
+@given(
+    st.lists(st.tuples(st.sampled_from(["TH-03", "@clock", "EAST", None]), st.lists(entries, max_size=6)), max_size=4)
+)
 def test_every_pack_is_judged_as_the_reference_does(packs):
     lines = [line("readings.flood", key, pack, timestamp=EVENING) for key, pack in packs]
     drawn = Scenario(sites(), rules_file([{"id": "depth"} | DEPTH], {"depth": {"min": -1, "max": 2}}), lines, 2)

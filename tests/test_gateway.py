@@ -138,9 +138,7 @@ async def test_no_broker_is_said_so(catalogue: Catalogue) -> None:
         await Gateway(address, catalogue).__aenter__()
 
 
-async def test_what_could_not_be_sent_is_an_error_of_what_comes_next(
-    broker: str, catalogue: Catalogue
-) -> None:
+async def test_what_could_not_be_sent_is_an_error_of_what_comes_next(broker: str, catalogue: Catalogue) -> None:
     await topics.ensure(broker, "big.")
     with pytest.raises(RunError, match="could not be sent"):
         async with Gateway(broker, catalogue, "big.") as gateway:

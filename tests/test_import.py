@@ -97,9 +97,7 @@ def test_long_table_becomes_records_by_time_and_zone(write: Any, sites: Path, tm
 def test_wide_table_names_the_sensor_of_each_column(write: Any, sites: Path, tmp_path: Path) -> None:
     file, out = write("time,Taw Bridge,Mole\n2026-01-27 00:15,119.9,\n"), tmp_path / "c.jsonl"
     columns = ("--column", "Taw Bridge=50119/depth", "--column", "Mole=50115")
-    result = run(
-        file, "--kind", "flood", "--time", "time", *columns, "--unit", "cm", "--sites", sites, "--out", out
-    )
+    result = run(file, "--kind", "flood", "--time", "time", *columns, "--unit", "cm", "--sites", sites, "--out", out)
     assert result.exit_code == 0, result.output
     assert rows_of(out) == [("readings.flood", "TAW", QUARTER, [("50119/depth", QUARTER, 1.199)])]
     assert "empty values: 1 left out" in result.output
@@ -165,9 +163,7 @@ def test_a_repeated_or_skipped_local_hour_is_said(write: Any, sites: Path, tmp_p
 
 def test_words_tabs_and_no_header(write: Any, sites: Path, tmp_path: Path) -> None:
     out = tmp_path / "home.jsonl"
-    file = write(
-        "2016-07-17 07:58:04.1\tBathroomAToilet\tON\t\n2016-07-17 07:58:05.2\tBathroomAToilet\tOFF\t\n"
-    )
+    file = write("2016-07-17 07:58:04.1\tBathroomAToilet\tON\t\n2016-07-17 07:58:05.2\tBathroomAToilet\tOFF\t\n")
     options = ("--no-header", "--delimiter", "tab", "--time", 1, "--sensor", 2, "--value", "3=motion")
     words = ("--word", "ON=1", "--word", "OFF=0", "--tz", "US/Pacific")
     result = run(file, "--kind", "infrared", *options, *words, "--sites", sites, "--out", out)
@@ -266,9 +262,7 @@ def test_a_running_total_becomes_what_fell(write: Any, sites: Path, tmp_path: Pa
     assert [pack[0][2] for *_, pack in rows_of(out)] == wanted
 
 
-def test_captures_are_merged_by_time_and_may_be_the_same_file(
-    write: Any, sites: Path, tmp_path: Path
-) -> None:
+def test_captures_are_merged_by_time_and_may_be_the_same_file(write: Any, sites: Path, tmp_path: Path) -> None:
     out = tmp_path / "storm.jsonl.gz"
     assert run(write(LONG), *LONG_OPTIONS, "--sites", sites, "--out", out).exit_code == 0
     rain = write("t,v\n2026-01-27 00:10,1\n2026-01-27 00:20,2\n", "rain.csv")
@@ -361,12 +355,8 @@ def test_a_broken_file_is_named_with_its_line(
         ),
     ],
 )
-def test_wrong_options(
-    options: tuple[str, ...], message: str, write: Any, sites: Path, tmp_path: Path
-) -> None:
-    error = run(
-        write(GOOD), "--kind", "flood", "--sites", sites, "--out", tmp_path / "c.jsonl", *options
-    ).exception
+def test_wrong_options(options: tuple[str, ...], message: str, write: Any, sites: Path, tmp_path: Path) -> None:
+    error = run(write(GOOD), "--kind", "flood", "--sites", sites, "--out", tmp_path / "c.jsonl", *options).exception
     assert isinstance(error, InputError), error
     assert message in str(error)
 
@@ -387,9 +377,7 @@ def test_a_record_stays_small_however_many_readings_come_at_once(tmp_path: Path)
         text.write("t,a,v\n")
         text.writelines(f"{1_770_000_000 + i},1770090000,{i}\n" for i in range(2 * PACK_READINGS + 1))
     value = ValueColumn.parse("v", "rain", wide=False)
-    layout = Layout(
-        kind="rain", time="t", arrival="a", values=(value,), sensor_id="r", zone="a", time_format="unix"
-    )
+    layout = Layout(kind="rain", time="t", arrival="a", values=(value,), sensor_id="r", zone="a", time_format="unix")
     table = CsvImport(layout, None)
     table.read(file)
     packs = [load(pack) for _, _, pack in table.packs()]
@@ -406,9 +394,7 @@ readings = st.tuples(
 
 @settings(deadline=None)
 @given(rows=st.lists(readings, min_size=1, max_size=40))
-def test_every_row_comes_out_once_and_in_order(
-    rows: list[tuple[str, int, float]], tmp_path_factory: Any
-) -> None:
+def test_every_row_comes_out_once_and_in_order(rows: list[tuple[str, int, float]], tmp_path_factory: Any) -> None:
     file = tmp_path_factory.getbasetemp() / "property.csv"
     text = io.StringIO()
     csv.writer(text).writerows([("t", "s", "v"), *((time, sensor, value) for sensor, time, value in rows)])
@@ -418,9 +404,7 @@ def test_every_row_comes_out_once_and_in_order(
     features += [site("50115", "sensor", "flood", "B", place="q")]
     catalogue = Catalogue.parse(json.dumps({"features": features}).encode())
     value = ValueColumn.parse("v", "flood", wide=False)
-    table = CsvImport(
-        Layout(kind="flood", time="t", values=(value,), sensor="s", time_format="unix-ms"), catalogue
-    )
+    table = CsvImport(Layout(kind="flood", time="t", values=(value,), sensor="s", time_format="unix-ms"), catalogue)
     table.read(file)
     got = []
     stamps = []

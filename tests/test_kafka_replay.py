@@ -79,9 +79,7 @@ def test_a_replay_brings_its_own_broker(no_ticks: Files) -> None:
     assert_same(replay_through_kafka(no_ticks.capture, **no_ticks.options()), no_ticks.direct)
 
 
-def test_killed_and_restarted_workers_change_nothing(
-    broker: str, prefix: str, files: Files, tmp_path: Path
-) -> None:
+def test_killed_and_restarted_workers_change_nothing(broker: str, prefix: str, files: Files, tmp_path: Path) -> None:
     replaying = Replaying(files, broker, prefix, speed_for(files, seconds=12))
     logs = iter(tmp_path / f"worker-{n}.log" for n in range(10))
     options = (files, broker, prefix)
@@ -102,9 +100,7 @@ def test_killed_and_restarted_workers_change_nothing(
         assert workers[0].stop() == 0
 
 
-def test_a_worker_that_was_cut_off_does_no_harm(
-    broker: str, prefix: str, files: Files, tmp_path: Path
-) -> None:
+def test_a_worker_that_was_cut_off_does_no_harm(broker: str, prefix: str, files: Files, tmp_path: Path) -> None:
     replaying = Replaying(files, broker, prefix, speed_for(files, seconds=12))
     with ended(
         start_worker(files, broker, prefix, tmp_path / "a.log", "--no-clock"),

@@ -27,9 +27,7 @@ def recordings() -> Path:
 
 TAW, CHULMLEIGH, LAPFORD, NEWNHAM, UMBERLEIGH = "50119", "50125", "50151", "50132", "50140"
 SILENT = ("50114", "50135", "50153")  # Collard Bridge, North Molton, Mole Mills
-WARNED_AT = {TAW: 1.2, CHULMLEIGH: 1.5, LAPFORD: 2.5, NEWNHAM: 2.5, UMBERLEIGH: 2.2} | dict.fromkeys(
-    SILENT, 1.0
-)
+WARNED_AT = {TAW: 1.2, CHULMLEIGH: 1.5, LAPFORD: 2.5, NEWNHAM: 2.5, UMBERLEIGH: 2.2} | dict.fromkeys(SILENT, 1.0)
 KNOWLE, HALWILL, ALLISLAND, KINSFORD = "E84360", "47158", "50103", "45183"
 
 TAW_RULES = """
@@ -63,9 +61,7 @@ def taw_sites(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     sites = [site("taw", "place", "flood", "TAW")]
     for station, what in stations.items():
         level = {"overrides": {"river": {"orange": WARNED_AT[station]}}} if station in WARNED_AT else {}
-        sites.append(
-            site(station, "sensor", "rain" if what == "rainfall" else "flood", "TAW", place="taw", **level)
-        )
+        sites.append(site(station, "sensor", "rain" if what == "rainfall" else "flood", "TAW", place="taw", **level))
     return catalogue(tmp_path_factory.mktemp("taw"), sites)
 
 
@@ -127,9 +123,7 @@ def test_faults_of_rain_gauges_are_rejected_and_nothing_else_is(
         ("out_of_range", f"{ALLISLAND}/rain", 493.2),
         ("out_of_range", f"{ALLISLAND}/rain", 450.4),
     ]
-    head, *rules = SHIPPED.read_text().split(
-        "[[rule]]"
-    )  # gauges every 15 minutes are silent to those of a city
+    head, *rules = SHIPPED.read_text().split("[[rule]]")  # gauges every 15 minutes are silent to those of a city
     rules = [rule for rule in rules if 'type = "silence"' not in rule]
     alerts, rejected = replayed(taw_capture, taw_sites, "[[rule]]".join([head, *rules]))
     for found in (taw[1], rejected):
@@ -186,9 +180,7 @@ def trace_sites(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     for kind, start in (("flood", "level_"), ("rain", "rainfall_")):
         stations = {name: name.split("_")[1].removesuffix(".csv") for name in files if name.startswith(start)}
         sites += [site(station, "sensor", kind, "TAW", place="taw") for station in stations.values()]
-        (into / f"{kind}.csv").write_text(
-            "".join(f"{name},{station}\n" for name, station in stations.items())
-        )
+        (into / f"{kind}.csv").write_text("".join(f"{name},{station}\n" for name, station in stations.items()))
     return catalogue(into, sites)
 
 
@@ -201,9 +193,7 @@ def import_trace(rows: list[dict[str, str]], sites: Path, name: str, *options: o
     columns = ("--time", "event_time", "--sensor", "file", "--value", "value", "--skip-unknown", *options)
     for kind, merge in (("flood", ()), ("rain", ("--merge", out))):
         ids = sites.parent / f"{kind}.csv"
-        kapok(
-            "import", source, "--kind", kind, *columns, *merge, "--map", ids, "--sites", sites, "--out", out
-        )
+        kapok("import", source, "--kind", kind, *columns, *merge, "--map", ids, "--sites", sites, "--out", out)
     return out
 
 
@@ -254,9 +244,7 @@ def test_the_trace_gives_what_the_contract_says(recordings: Path, trace_sites: P
 
 
 def airport_rain(recordings: Path, into: Path, name: str, *options: object) -> tuple[Path, Path]:
-    sites = catalogue(
-        into, [site("lga", "place", "rain", "LGA"), site("LGA", "sensor", "rain", "LGA", place="lga")]
-    )
+    sites = catalogue(into, [site("lga", "place", "rain", "LGA"), site("LGA", "sensor", "rain", "LGA", place="lga")])
     layout = ("--comment", "#", "--time", "valid", "--sensor", "station", "--value", "p01i")
     values = ("--missing", "M", "--unit", "in", *options)
     out = into / "lga.jsonl"
@@ -308,6 +296,4 @@ def test_the_differences_of_a_running_total_sum_to_the_days_rain(
         fallen[f"{local:%Y%m%d}"] += msgspec.json.decode(line.value or b"")[0]["v"]
     with open(recordings / "rain/lga-asos" / truth) as text:
         official = {row["DATE"]: float(row["PRCP"]) for row in csv.DictReader(text)}
-    assert {day: fallen[day] / 25.4 for day in days} == pytest.approx(
-        {d: official[d] for d in days}, abs=0.0101
-    )
+    assert {day: fallen[day] / 25.4 for day in days} == pytest.approx({d: official[d] for d in days}, abs=0.0101)

@@ -52,9 +52,7 @@ def run_of(scenario: str, catalogue: Catalogue, **options: Any) -> Run:
 
 
 @pytest.fixture(scope="module", params=ALONE)
-def told(
-    request: pytest.FixtureRequest, catalogue: Catalogue, tmp_path_factory: pytest.TempPathFactory
-) -> Any:
+def told(request: pytest.FixtureRequest, catalogue: Catalogue, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """(run, capture, what its replay gave) of each scenario."""
     path = tmp_path_factory.mktemp(request.param) / f"{request.param}.jsonl"
     run = run_of(request.param, catalogue, seed=3, **ALONE[request.param])
@@ -130,9 +128,7 @@ def test_the_rules_say_what_the_truth_says(told: Any) -> None:
 
 
 @pytest.mark.parametrize("scenario", ["day", "storm"])
-def test_truth_holds_at_other_rates_and_from_the_middle(
-    scenario: str, catalogue: Catalogue, tmp_path: Path
-) -> None:
+def test_truth_holds_at_other_rates_and_from_the_middle(scenario: str, catalogue: Catalogue, tmp_path: Path) -> None:
     path = tmp_path / "half.jsonl"
     run = run_of(scenario, catalogue, seed=1, scale=1.7, start_ms=1_777_621_217_500, hours=1.5)
     run.write(path)
@@ -179,9 +175,7 @@ def spans_of(
     bodies: list[dict[str, Any]], expected: set[tuple[str, str, int]]
 ) -> dict[tuple[str, str, int], list[Span]]:
     """(rule, site, level) → when it was at that level or above; levels expected or stopped at."""
-    wanted = expected | {
-        (b["rule"], b["site"], level) for b in bodies for level in (b["level"], b["previous"])
-    }
+    wanted = expected | {(b["rule"], b["site"], level) for b in bodies for level in (b["level"], b["previous"])}
     spans: dict[tuple[str, str, int], list[Span]] = defaultdict(list)
     for body in bodies:
         at = round(datetime.fromisoformat(body["at"]).timestamp() * 1000)
@@ -231,9 +225,7 @@ def test_a_fall_is_a_long_stay_in_the_bathroom(catalogue: Catalogue, tmp_path: P
     events = {event["event"]: event for event in run.truth.events}
     assert set(events) == {"fall", "long sit", "call"}
     falls, sits = events["fall"]["site"], events["long sit"]["site"]
-    in_bathroom = sorted(
-        to - since for room, since, to in stays(path, catalogue, falls) if room == "bathroom"
-    )
+    in_bathroom = sorted(to - since for room, since, to in stays(path, catalogue, falls) if room == "bathroom")
     assert in_bathroom[-1] >= 2 * HOUR
     assert in_bathroom[-2] < HOUR
     in_living = [to - since for room, since, to in stays(path, catalogue, sits) if room == "living"]

@@ -21,7 +21,6 @@ class Dwell(PresenceRule):
         id = "home-dwell"
         kind = "infrared"
         type = "dwell"
-    words = ("在同一房间已停留 {wait}", "in the same room for {wait}")
         rooms = {bathroom = {orange = "1h"}, living = {orange = "3h", red = "5h"}}
         away_room = "entrance"
         away_return = {motions = 3, within = "10m"}
@@ -29,13 +28,10 @@ class Dwell(PresenceRule):
 
     type = "dwell"
     words = ("在同一房间已停留 {wait}", "in the same room for {wait}")
-    restarts = False
 
     class Parameters(PresenceParameters):
         table = "rooms"
         rooms: Rooms
 
     def wait(self, site: int, home: Presence) -> tuple[int, dict[int, int]] | None:
-        return (
-            None if home.away or home.since == NEVER else (home.since, self.tables[site].get(home.room, {}))
-        )
+        return None if home.away or home.since == NEVER else (home.since, self.tables[site].get(home.room, {}))

@@ -19,7 +19,6 @@ class Inactivity(PresenceRule):
         id = "home-inactivity"
         kind = "infrared"
         type = "inactivity"
-    words = ("已 {wait} 没有活动", "no motion for {wait}")
         levels = {yellow = "12h", red = "24h"}
         away_room = "entrance"
         away_levels = {yellow = "24h", red = "48h"}
@@ -27,7 +26,6 @@ class Inactivity(PresenceRule):
 
     type = "inactivity"
     words = ("已 {wait} 没有活动", "no motion for {wait}")
-    restarts = True
 
     class Parameters(PresenceParameters):
         levels: parameters.Waits
@@ -41,6 +39,4 @@ class Inactivity(PresenceRule):
     def warnings(cls, rule: Any) -> list[str]:
         if rule.away_room is None or rule.away_levels is not None:
             return []
-        return [
-            "has an `away_room` and no `away_levels`: someone who goes out and does not come back is not missed"
-        ]
+        return ["has an `away_room` and no `away_levels`: someone who goes out and does not come back is not missed"]

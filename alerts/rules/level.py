@@ -26,7 +26,6 @@ class Level(SensorRule):
         id = "flood-depth"
         kind = "flood"
         type = "level"
-    words = ("{quantity} {value} {unit}，阈值 {threshold} {unit}", "{quantity} {value} {unit}, threshold {threshold} {unit}")
         quantity = "depth"
         levels = {blue = 0.10, yellow = 0.20, red = 0.27}
         hysteresis = 0.03
@@ -126,9 +125,7 @@ class Level(SensorRule):
     def dump(self, zone: int) -> dict[str, Any]:
         saved = super().dump(zone)
         if self._for is not None:
-            saved["run"] = [
-                self._run[i][self.sites.of_zone[zone]].tobytes() for i in range(len(self._levels))
-            ]
+            saved["run"] = [self._run[i][self.sites.of_zone[zone]].tobytes() for i in range(len(self._levels))]
             saved["levels"] = list(self._levels)
         return saved
 

@@ -74,16 +74,10 @@ class Occupancy(PlaceRule):
         order = np.argsort(site, kind="stable")
         rows, site = rows[order], site[order]
         time, record, quantity = batch.time[rows], batch.record[rows], batch.quantity[rows]
-        edge = (
-            (np.diff(site, prepend=-1) != 0)
-            | (np.diff(time, prepend=-1) != 0)
-            | (np.diff(record, prepend=-1) != 0)
-        )
+        edge = (np.diff(site, prepend=-1) != 0) | (np.diff(time, prepend=-1) != 0) | (np.diff(record, prepend=-1) != 0)
         starts = np.flatnonzero(edge)
         value = batch.value[rows]
-        change = np.add.reduceat(
-            np.where(quantity == _IN, value, np.where(quantity == _OUT, -value, 0.0)), starts
-        )
+        change = np.add.reduceat(np.where(quantity == _IN, value, np.where(quantity == _OUT, -value, 0.0)), starts)
         counted = np.full(len(rows), np.nan)
         counted[quantity == _COUNT] = value[quantity == _COUNT]
         ends = np.append(starts[1:], len(rows))

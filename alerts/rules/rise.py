@@ -16,15 +16,14 @@ from alerts.rules.level import Level
 class Rise(Level):
     """x is the reading minus the smallest good reading with time in [t − ``window``, t], per sensor.
 
-        [[rule]]
-        id = "flood-rise"
-        kind = "flood"
-        type = "rise"
-    words = ("{quantity}上涨 {value} {unit}，阈值 {threshold} {unit}", "{quantity} up by {value} {unit}, threshold {threshold} {unit}")
-        quantity = "depth"
-        window = "15m"
-        levels = {yellow = 0.10, red = 0.20}
-        hysteresis = 0.02
+    [[rule]]
+    id = "flood-rise"
+    kind = "flood"
+    type = "rise"
+    quantity = "depth"
+    window = "15m"
+    levels = {yellow = 0.10, red = 0.20}
+    hysteresis = 0.02
     """
 
     type = "rise"

@@ -53,14 +53,10 @@ class Rule:
         "",
     )  # what is the matter, in Chinese and English; see alerts/message.py
 
-    def __init__(
-        self, rule: Any, roster: Roster, timezone: ZoneInfo, emit: Callable[[Rule, Change], None]
-    ) -> None:
+    def __init__(self, rule: Any, roster: Roster, timezone: ZoneInfo, emit: Callable[[Rule, Change], None]) -> None:
         self.rule, self.roster, self.timezone, self._emit = rule, roster, timezone, emit
         self.sites = self.choose_sites()
-        self.step = Table(
-            len(self.sites), level=np.int8, onset=np.int64, seq=np.int32, changed=np.int64, used=np.int64
-        )
+        self.step = Table(len(self.sites), level=np.int8, onset=np.int64, seq=np.int32, changed=np.int64, used=np.int64)
         self.tables = [self.table(rule, site) for site in self.sites.all]
 
     def choose_sites(self) -> Sites:
@@ -122,15 +118,13 @@ class Rule:
 
     @classmethod
     def table(cls, rule: Any, site: Site) -> Any:
-        """The rule's table of levels at this site: the site's override, where it has one; ValueError if that is wrong."""
+        """The rule's table of levels at this site: the site's override, where it has one (ValueError: a bad one)."""
         if rule.id not in site.overrides:
             return getattr(rule, rule.table)
         try:
             return _table_type(rule.__class__).validate_python(site.overrides[rule.id])
         except ValueError as error:
-            raise ValueError(
-                f"the override at {site.id} is not a table of `{rule.table}`: {error}"
-            ) from error
+            raise ValueError(f"the override at {site.id} is not a table of `{rule.table}`: {error}") from error
 
     @classmethod
     def applies(cls, rule: Any, site: Site, catalogue: Catalogue) -> bool:

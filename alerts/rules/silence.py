@@ -25,7 +25,6 @@ class Silence(SensorRule):
         id = "flood-silence"
         kind = "flood"
         type = "silence"
-    words = ("已 {wait} 没有读数", "no reading for {wait}")
         levels = {yellow = "15m", orange = "2h"}
     """
 
@@ -102,9 +101,7 @@ class Silence(SensorRule):
             return
         self._due[sites] = self.wait.since[sites] + self._first[sites]
         for site in sites[self.step.level[sites] > 0].tolist():
-            self._due[site] = next_due(
-                int(self.wait.since[site]), self.tables[site], int(self.step.level[site])
-            )
+            self._due[site] = next_due(int(self.wait.since[site]), self.tables[site], int(self.step.level[site]))
         self._soonest = min(self._soonest, int(self._due[sites].min()))
 
     def dump(self, zone: int) -> dict[str, Any]:

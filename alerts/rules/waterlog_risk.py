@@ -139,9 +139,7 @@ class WaterlogRisk(Rule):
             for field in _NEEDED:
                 value = getattr(site, field)
                 if value is None or value < 0 or (field == "hollow_ratio" and value == 0):
-                    raise ValueError(
-                        f"the catchment {site.id} needs a `{field}` that is not negative; it has {value}"
-                    )
+                    raise ValueError(f"the catchment {site.id} needs a `{field}` that is not negative; it has {value}")
 
     def readings(self, batch: Batch) -> None:
         rows = np.flatnonzero(batch.grade == GOOD)
@@ -208,5 +206,5 @@ class WaterlogRisk(Rule):
             c = self.catchments[site]
             c.water, c.caught, c.dry, recent, c.next_minute, rain, depths = saved["catchments"][i]
             c.recent = list(recent)
-            c.rain = {minute: {who: amount for who, amount in stations} for minute, stations in rain}
-            c.depths = {minute: {who: depth for who, depth in gauges} for minute, gauges in depths}
+            c.rain = {minute: dict(stations) for minute, stations in rain}
+            c.depths = {minute: dict(gauges) for minute, gauges in depths}

@@ -45,7 +45,10 @@ class WindowSum(PlaceRule):
         id = "rainstorm"
         kind = "rain"
         type = "window_sum"
-    words = ("累计{quantity} {value} {unit}，阈值 {threshold} {unit}", "{quantity} adds up to {value} {unit}, threshold {threshold} {unit}")
+    words = (
+        "累计{quantity} {value} {unit}，阈值 {threshold} {unit}",
+        "{quantity} adds up to {value} {unit}, threshold {threshold} {unit}",
+    )
         quantity = "rain"
         levels = {blue = {window = "12h", sum = 50}, red = {window = "3h", sum = 100}}
         hysteresis = 0.1
@@ -149,9 +152,7 @@ class WindowSum(PlaceRule):
             target = np.full(len(behind), tick.now // MINUTE_MS)
             self._advance(behind, target, dict.fromkeys(behind.tolist(), tick.record))
 
-    def _advance(
-        self, site: NDArray[np.int64], target: NDArray[np.int64], sources: dict[int, Record]
-    ) -> None:
+    def _advance(self, site: NDArray[np.int64], target: NDArray[np.int64], sources: dict[int, Record]) -> None:
         """Moves sites on to their target minutes; levels fall at the whole minute at which they are due."""
         minute = self._reached.minute
         fresh = minute[site] == NEVER
@@ -207,9 +208,7 @@ class WindowSum(PlaceRule):
     def dump(self, zone: int) -> dict[str, Any]:
         rows = self.sites.of_zone[zone]
         minutes = np.ascontiguousarray(self._minutes[:, rows].T)
-        return (
-            super().dump(zone) | self._reached.dump(rows) | {"size": self._size, "minutes": minutes.tobytes()}
-        )
+        return super().dump(zone) | self._reached.dump(rows) | {"size": self._size, "minutes": minutes.tobytes()}
 
     def load(self, saved: dict[str, Any], old: list[int], new: list[int]) -> None:
         super().load(saved, old, new)
@@ -218,11 +217,7 @@ class WindowSum(PlaceRule):
         minutes = np.frombuffer(saved["minutes"], np.int64).reshape(-1, size)
         for i, site in zip(old, new, strict=True):
             reached = int(self._reached.minute[site])
-            kept = (
-                np.arange(reached - min(size, self._size) + 1, reached + 1)
-                if reached != NEVER
-                else np.arange(0)
-            )
+            kept = np.arange(reached - min(size, self._size) + 1, reached + 1) if reached != NEVER else np.arange(0)
             self._minutes[:, site] = _NOTHING
             self._minutes[kept % self._size, site] = minutes[i][kept % size]
             for n in range(len(self._levels)):

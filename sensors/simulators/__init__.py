@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from sensors import capture
 from sensors.catalogue import Catalogue
 from sensors.errors import InputError
-from sensors.quantities import topic
+from sensors.quantities import KINDS, topic
 from sensors.simulators.homes import Homes
 from sensors.simulators.marathon import Marathon
 from sensors.simulators.packs import HOUR, LOCAL, Pack, Setting
@@ -58,9 +58,7 @@ class Run:
         self.setting, self.truth = setting, Truth(rules)
         parts = [part for part in (make(setting, self.truth) for make in scenario.parts) if part.sensors]
         if not parts:
-            raise InputError(
-                "the catalogue has nothing to simulate", hint=f"this scenario is: {scenario.about}"
-            )
+            raise InputError("the catalogue has nothing to simulate", hint=f"this scenario is: {scenario.about}")
         self._parts = [*parts, Quiet(setting, set(chain.from_iterable(part.sensors for part in parts)))]
 
     def packs(self) -> Iterator[Pack]:
@@ -70,7 +68,7 @@ class Run:
     def write(self, path: Path, progress: Callable[[Pack], None] | None = None) -> int:
         """Writes the capture, and beside it ``<name>.truth.jsonl``; returns the number of readings."""
         readings = 0
-        topics = {kind: topic(kind) for kind in ("flood", "rain", "infrared", "crowd")}
+        topics = {kind: topic(kind) for kind in KINDS}
         with capture.Writer(path) as file:
             for pack in self.packs():
                 file.write(topics[pack.kind], pack.zone, pack.value, timestamp=pack.time_ms)

@@ -20,9 +20,7 @@ MISSED = 0.005  # of the people who pass a counter
 ERROR = 0.012  # of the capacity: what missed people and the tally's own error can add up to
 STAY = 40 * MINUTE
 # arrivals in each local hour, per cent of the busiest
-HOURS = np.array(
-    [8, 3, 2, 2, 6, 25, 60, 85, 100, 95, 85, 80, 75, 80, 90, 100, 100, 95, 85, 75, 60, 45, 30, 15], float
-)
+HOURS = np.array([8, 3, 2, 2, 6, 25, 60, 85, 100, 95, 85, 80, 75, 80, 90, 100, 100, 95, 85, 75, 60, 45, 30, 15], float)
 HELD_FROM, HELD_FOR = 15.5 * HOUR, 50 * MINUTE  # trains: local time, how long
 HELD_SHARE = 0.4  # of the trains that run all the same
 
@@ -121,9 +119,7 @@ class Rush:
 class OccupancyTruth:
     """Rules of type ``occupancy``: people really present ÷ capacity, ± what counters miss."""
 
-    def __init__(
-        self, truth: Truth, setting: Setting, ids: list[str], error: float, tolerance_ms: int
-    ) -> None:
+    def __init__(self, truth: Truth, setting: Setting, ids: list[str], error: float, tolerance_ms: int) -> None:
         self._setting, self._error = setting, error
         places = [setting.catalogue.places[i] for i in ids]
         self._followed = []

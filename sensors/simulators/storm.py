@@ -158,9 +158,7 @@ class Storm:
         spikes[[0, -1]] = False  # nor at the seam of two stretches
         read = np.where(spikes, read + rng.uniform(1.7, 4.0, depth.shape), read)
         alive = np.ones(depth.shape, bool)
-        alive[:, self._dead : self._dead + 1] = ~_during(
-            times[:, self._dead : self._dead + 1], self._dead_span
-        )
+        alive[:, self._dead : self._dead + 1] = ~_during(times[:, self._dead : self._dead + 1], self._dead_span)
         rows, gauges = np.nonzero(alive)
         packs = self.flood.packs(times[rows, gauges], gauges, np.round(read[rows, gauges], 3))
         return packs, (times, depth, alive & ~spikes & self.setting.wanted(times))

@@ -49,9 +49,7 @@ class SumTruth:
             windows = sorted({(level, w.window) for table in tables for level, w in table.items()})
             sums = [{level: w.sum for level, w in table.items()} for table in tables]
             share = rule.parameters.hysteresis
-            levels = LevelTruth(
-                rule.id, [s.id for s in stations], sums, lambda c, h=share: c * (1 - h), tolerance_ms
-            )
+            levels = LevelTruth(rule.id, [s.id for s in stations], sums, lambda c, h=share: c * (1 - h), tolerance_ms)
             self._followed.append((truth.follow(levels), np.array([w for _, w in windows])))
         self._windows = sorted({int(w) for _, windows in self._followed for w in windows})  # minutes
         self._sums = {w: np.zeros(len(stations)) for w in self._windows}
@@ -172,9 +170,7 @@ def _follow(truth: Truth, rule: Any, sites: Sequence[Any], tolerance_ms: int) ->
     return truth.follow(LevelTruth(rule.id, [s.id for s in sites], tables, lambda c: c - h, tolerance_ms))
 
 
-def expect_silence(
-    truth: Truth, setting: Setting, sensor: Sensor, times: np.ndarray, span: tuple[int, int]
-) -> None:
+def expect_silence(truth: Truth, setting: Setting, sensor: Sensor, times: np.ndarray, span: tuple[int, int]) -> None:
     """For a sensor that would report at ``times`` and is dead in ``span``.
 
     It is silent since its last reading; one that was not heard of at all, since the first tick, which comes

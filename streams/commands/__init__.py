@@ -15,6 +15,7 @@ from streams.commands.demo import demo
 from streams.commands.import_ import import_csv
 from streams.commands.record import record
 from streams.commands.replay import replay
+from streams.commands.simulate import simulate
 from streams.commands.worker import worker
 
 app = typer.Typer(
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, worker, broker, record, replay, check, archive):
+for command in (demo, worker, broker, record, replay, simulate, check, archive):
     app.command()(command)
 app.command("import")(import_csv)
 

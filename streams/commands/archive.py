@@ -22,9 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def archive(
-    influx_url: Annotated[
-        str, typer.Option(envvar="INFLUX_URL", metavar="URL", help="The InfluxDB 2 server.")
-    ],
+    influx_url: Annotated[str, typer.Option(envvar="INFLUX_URL", metavar="URL", help="The InfluxDB 2 server.")],
     token: Annotated[str, typer.Option(envvar="INFLUX_TOKEN", help="A token that may write the bucket.")],
     org: Annotated[str, typer.Option(envvar="INFLUX_ORG", help="The organisation.")],
     bucket: Annotated[str, typer.Option(envvar="INFLUX_BUCKET", help="The bucket.")],

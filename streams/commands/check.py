@@ -26,6 +26,4 @@ def check(sites: SitesOption = None, rules: RulesOption = None) -> None:
         console.print(f"rule {rule.rule.id}: {rule.type}, {len(rule.sites)} sites")
     for warning in rulebook.warnings(catalogue):
         console.print(f"warning: {warning}", style="yellow", markup=False)
-    console.print(
-        f"ruleset {fold.ruleset}: {len(rulebook.rules)} rules of {len(TYPES)} types; fit to go live"
-    )
+    console.print(f"ruleset {fold.ruleset}: {len(rulebook.rules)} rules of {len(TYPES)} types; fit to go live")

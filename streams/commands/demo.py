@@ -32,15 +32,13 @@ class Lang(StrEnum):
 
 def demo(
     lang: Annotated[Lang | None, typer.Option(help="Of the alerts; without it: the system's.")] = None,
-    for_: Annotated[
-        str | None, typer.Option("--for", metavar="TIME", help="Ends by itself, as after 30s.")
-    ] = None,
+    for_: Annotated[str | None, typer.Option("--for", metavar="TIME", help="Ends by itself, as after 30s.")] = None,
     scenario: Annotated[str, typer.Option(help=f"One of {', '.join(SCENARIOS)}.")] = "day",
     seed: Annotated[int, typer.Option(min=0, help="Another seed is another day.")] = 0,
     speed: Annotated[float, typer.Option(min=1, max=10_000, help="Seconds of the day a second.")] = 120,
     workers: Annotated[int, typer.Option(min=1, max=8, help="Worker processes.")] = 1,
 ) -> None:
-    """Shows the main job: a simulated day through Kafka and the rules, its alerts live. Ctrl-C leaves nothing running."""
+    """Shows the main job: a simulated day through Kafka and the rules, its alerts live. Ctrl-C ends all of it."""
     try:
         seconds = None if for_ is None else duration_ms(for_) / 1000
     except ValueError as error:
@@ -50,16 +48,13 @@ def demo(
     if scenario == "day":
         midnight = simulate("day", catalogue).setting.start_ms
         start_ms = midnight + round(DAY_STARTS_AT * HOUR_MS)
-    run = simulate(
-        scenario, catalogue, seed=seed, start_ms=start_ms, hours=24 - DAY_STARTS_AT if start_ms else None
-    )
-    language = lang or (
-        Lang.zh if (locale.getlocale()[0] or "").lower().startswith(("zh", "chinese")) else Lang.en
-    )
+    run = simulate(scenario, catalogue, seed=seed, start_ms=start_ms, hours=24 - DAY_STARTS_AT if start_ms else None)
+    language = lang or (Lang.zh if (locale.getlocale()[0] or "").lower().startswith(("zh", "chinese")) else Lang.en)
     console = Console(highlight=False)
     about = f"{scenario}, seed {seed}, {speed:g}×"
-    on_alert = None if console.is_terminal else lambda alert: console.print(board.line(alert), soft_wrap=True)
-    board = AlertBoard(catalogue, rulebook, language.value, about, on_alert)
+    board = AlertBoard(catalogue, rulebook, language.value, about)
+    if not console.is_terminal:
+        board.on_alert = lambda alert: console.print(board.line(alert), soft_wrap=True)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_show(run, board, console, speed, workers, seconds))
     console.print(board.summary())
@@ -78,7 +73,5 @@ async def _show(
         if not console.is_terminal:
             await demo.run()
             return
-        with Live(
-            console=console, refresh_per_second=4, screen=True, get_renderable=lambda: board.render(console)
-        ):
+        with Live(console=console, refresh_per_second=4, screen=True, get_renderable=lambda: board.render(console)):
             await demo.run()

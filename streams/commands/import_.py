@@ -35,23 +35,15 @@ _form = partial(typer.Option, rich_help_panel="What the files look like")
 def import_csv(
     files: Annotated[list[Path], typer.Argument(metavar="CSV...", help="The files; .gz and .zst too.")],
     kind: Annotated[str, typer.Option(help=f"What the sensors are: {', '.join(KINDS)}.")],
-    out: Annotated[
-        Path, typer.Option(metavar="CAPTURE", help="The capture: .jsonl, .jsonl.gz or .jsonl.zst.")
-    ],
+    out: Annotated[Path, typer.Option(metavar="CAPTURE", help="The capture: .jsonl, .jsonl.gz or .jsonl.zst.")],
     time: Annotated[str, _which(metavar="COL", help="When it was measured.")],
-    value: Annotated[
-        list[str] | None, _which(metavar="COL[=QUANTITY]", help="A value of the row's sensor.")
-    ] = None,
-    column: Annotated[
-        list[str] | None, _which(metavar="COL=SENSOR[/QUANTITY]", help="A value of that sensor.")
-    ] = None,
+    value: Annotated[list[str] | None, _which(metavar="COL[=QUANTITY]", help="A value of the row's sensor.")] = None,
+    column: Annotated[list[str] | None, _which(metavar="COL=SENSOR[/QUANTITY]", help="A value of that sensor.")] = None,
     sensor: Annotated[str | None, _which(metavar="COL", help="Whose value it is.")] = None,
     sensor_id: Annotated[str | None, _which(metavar="ID", help="The sensor of all rows.")] = None,
     zone: Annotated[str | None, _which(metavar="COL", help="The zone; else the catalogue says.")] = None,
     arrival: Annotated[str | None, _which(metavar="COL", help="When it came, if not at once.")] = None,
-    where: Annotated[
-        list[str] | None, _which(metavar="COL=TEXT", help="Only the rows that have this.")
-    ] = None,
+    where: Annotated[list[str] | None, _which(metavar="COL=TEXT", help="Only the rows that have this.")] = None,
     time_format: Annotated[
         str | None, _what(metavar="F", help="As strptime's, or unix, or unix-ms; else ISO 8601.")
     ] = None,
@@ -71,12 +63,8 @@ def import_csv(
         ),
     ] = None,
     sites: SitesOption = None,
-    map_: Annotated[
-        Path | None, _what("--map", metavar="F", help="CSV: sensor as in the file, sensor id.")
-    ] = None,
-    prefix: Annotated[
-        str, _what(metavar="P", help="Put before the sensor ids that --map does not give.")
-    ] = "",
+    map_: Annotated[Path | None, _what("--map", metavar="F", help="CSV: sensor as in the file, sensor id.")] = None,
+    prefix: Annotated[str, _what(metavar="P", help="Put before the sensor ids that --map does not give.")] = "",
     skip_unknown: Annotated[
         bool, _what("--skip-unknown", help="Leave out sensors that are not in the catalogue.")
     ] = False,
@@ -86,9 +74,7 @@ def import_csv(
     comment: Annotated[str | None, _form(metavar="C", help="Lines that begin so are skipped.")] = None,
     skip_rows: Annotated[int, _form(metavar="N", min=0, help="Lines to skip at the top.")] = 0,
     encoding: Annotated[str, _form(metavar="E", help="gb18030 for many Chinese tables.")] = "utf-8-sig",
-    merge: Annotated[
-        list[Path] | None, _form(metavar="CAPTURE", help="Captures to put in with it, by time.")
-    ] = None,
+    merge: Annotated[list[Path] | None, _form(metavar="CAPTURE", help="Captures to put in with it, by time.")] = None,
 ) -> None:
     """Makes a capture of CSV files of readings, for `kapok replay`.
 
@@ -103,14 +89,8 @@ def import_csv(
     if not values:
         raise InputError("no column of values", hint="--value COL, or --column COL=SENSOR of a wide table")
     if (sensor is not None) + (sensor_id is not None) != bool(value):
-        what = (
-            "--value says not whose it is"
-            if not (sensor or sensor_id)
-            else "one too many says whose value it is"
-        )
-        raise InputError(
-            what, hint="--value goes with --sensor COL or --sensor-id ID, --column names its own"
-        )
+        what = "--value says not whose it is" if not (sensor or sensor_id) else "one too many says whose value it is"
+        raise InputError(what, hint="--value goes with --sensor COL or --sensor-id ID, --column names its own")
     layout = Layout(
         kind=kind,
         time=time,
@@ -143,13 +123,8 @@ def import_csv(
     table = CsvImport(layout, catalogue)
     _read(table, files, console)
     if not len(table):
-        left = (
-            ", ".join(f"{reason}: {count:,} left out" for reason, count in table.left_out.items())
-            or "no rows"
-        )
-        raise InputError(
-            f"no readings in {', '.join(map(str, files))}: {left}", hint="are the columns right?"
-        )
+        left = ", ".join(f"{reason}: {count:,} left out" for reason, count in table.left_out.items()) or "no rows"
+        raise InputError(f"no readings in {', '.join(map(str, files))}: {left}", hint="are the columns right?")
     records = _write(table, out, merge or [])
     _report(table, out, records, tz, console)
 
@@ -198,9 +173,7 @@ def _timed(path: Path) -> Iterator[tuple[int, Line, bytes | None]]:
 def _report(table: CsvImport, out: Path, records: int, tz: str, console: Console) -> None:
     first, last = (_utc(ms) for ms in table.span_ms or (0, 0))
     say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
-    say(
-        f"{out}: {len(table):,} readings of {table.sensors:,} sensors, {first} to {last}; {records:,} records"
-    )
+    say(f"{out}: {len(table):,} readings of {table.sensors:,} sensors, {first} to {last}; {records:,} records")
     for reason, count in table.left_out.items():
         say(f"{reason}: {count:,} left out")
     if table.unsure_times:
@@ -251,13 +224,9 @@ def _ids(path: Path) -> dict[str, str]:
             for number, row in enumerate(rows, 1):
                 if row and len(row) != 2:
                     hint = "two columns: the sensor as in the files, its id"
-                    raise InputError(
-                        f"--map: the row has {len(row)} columns", file=path, line=number, hint=hint
-                    )
+                    raise InputError(f"--map: the row has {len(row)} columns", file=path, line=number, hint=hint)
                 if row:
                     ids[row[0].strip()] = row[1].strip()
     except (OSError, UnicodeError, csv.Error) as error:
-        raise InputError(
-            f"--map: cannot read it: {getattr(error, 'strerror', None) or error}", file=path
-        ) from error
+        raise InputError(f"--map: cannot read it: {getattr(error, 'strerror', None) or error}", file=path) from error
     return ids

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Annotated, cast
+from typing import Annotated
 
 import msgspec
 import typer
@@ -37,18 +37,10 @@ def replay(
     capture: Annotated[Path, typer.Argument(help="A capture: JSON Lines, plain, .gz or .zst.")],
     sites: SitesOption = None,
     rules: RulesOption = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Where the alerts go, sorted, each id once; - for stdout.")
-    ] = None,
-    rejected: Annotated[
-        Path | None, typer.Option(help="Where the rejected readings go, with their reasons.")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(help="Ticks go on to this time after the last line (ISO, UTC).")
-    ] = None,
-    expect: Annotated[
-        Path | None, typer.Option(help="Alerts to compare with; exit 1 if they differ.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the alerts go, sorted, each id once; - for stdout.")] = None,
+    rejected: Annotated[Path | None, typer.Option(help="Where the rejected readings go, with their reasons.")] = None,
+    until: Annotated[str | None, typer.Option(help="Ticks go on to this time after the last line (ISO, UTC).")] = None,
+    expect: Annotated[Path | None, typer.Option(help="Alerts to compare with; exit 1 if they differ.")] = None,
     against: Annotated[Path | None, typer.Option(help="Other rules: shows what would have changed.")] = None,
     through: Annotated[Through | None, typer.Option(help="kafka: through a broker and workers.")] = None,
     broker: Annotated[
@@ -67,9 +59,7 @@ def replay(
     if through is None and (broker or prefix or speed or workers != 1):
         raise InputError("--broker, --workers, --speed and --prefix go with --through kafka")
     if through is not None and workers == 0 and not (broker and prefix is not None):
-        raise InputError(
-            "--workers 0 needs --broker and --prefix", hint="those that the workers were started with"
-        )
+        raise InputError("--workers 0 needs --broker and --prefix", hint="those that the workers were started with")
     for option, file in (("--out", out), ("--rejected", rejected)):
         if file is not None and str(file) != "-" and not file.parent.is_dir():
             raise InputError(f"{option}: the folder {file.parent} does not exist", hint="make it first")
@@ -113,9 +103,7 @@ def replay(
         _write(rejected, replayed.rejected)
     _summary(stderr, replayed)
     if before is not None:
-        _changes(
-            Console(highlight=False, soft_wrap=True), comparison.compare(before.bodies(), replayed.bodies())
-        )
+        _changes(Console(highlight=False, soft_wrap=True), comparison.compare(before.bodies(), replayed.bodies()))
     if golden is not None:
         difference = comparison.compare(golden, replayed.bodies())
         if not difference.same:
@@ -161,7 +149,7 @@ def _write(path: Path, lines: list[bytes]) -> None:
             sys.stdout.buffer.write(b"".join(line + b"\n" for line in lines))
             sys.stdout.buffer.flush()
             return
-        with cast(IO[bytes], captures.open_binary(path, "wb")) as file:
+        with captures.open_binary(path, "wb") as file:
             file.writelines(line + b"\n" for line in lines)
     except OSError as error:
         raise InputError(f"cannot write: {error.strerror}", file=path) from error
@@ -182,9 +170,7 @@ def _summary(console: Console, replayed: Replayed) -> None:
 
 def _describe(body: Body) -> str:
     change = f"{LEVEL_NAMES[body['previous']]} → {LEVEL_NAMES[body['level']]}"
-    return (
-        f"{body['at']}  {body['rule']}  {body['site']}  {change}  {body['value']} against {body['threshold']}"
-    )
+    return f"{body['at']}  {body['rule']}  {body['site']}  {change}  {body['value']} against {body['threshold']}"
 
 
 def _changes(console: Console, difference: Comparison) -> None:

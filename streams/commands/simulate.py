@@ -60,9 +60,7 @@ def simulate(
     start: Annotated[
         str | None, typer.Option(help="When it starts (ISO, UTC). Without it: on the first of May.")
     ] = None,
-    hours: Annotated[
-        float | None, typer.Option(help="For how long. Without it: as the scenario wants.")
-    ] = None,
+    hours: Annotated[float | None, typer.Option(help="For how long. Without it: as the scenario wants.")] = None,
     scale: Annotated[float, typer.Option(help="How many times as often as usual sensors report.")] = 1.0,
     sites: SitesOption = None,
     rules: RulesOption = None,

@@ -56,7 +56,10 @@ def fold(records: Iterable[dict], sites: dict, rules_toml: str, partitions: int)
             if place_in_log not in clocks or time > clocks[place_in_log]:
                 clocks[place_in_log] = time
                 for watch in watches:
-                    if kind in watch.kinds and readings.partition(watch.site["zone"], partitions) == record["partition"]:
+                    if (
+                        kind in watch.kinds
+                        and readings.partition(watch.site["zone"], partitions) == record["partition"]
+                    ):
                         watch.tick(kind, time)
         used = quality.grade(accepted)
         for watch in watches:
