@@ -51,6 +51,23 @@ class Batch:
         self.record, self.records, self._quantities = record, records, quantities
         self.grade = np.zeros(len(channel), np.int8)
 
+    def part(self, start: int, end: int) -> Batch:
+        """The rows from start up to end."""
+        if start == 0 and end == len(self.channel):
+            return self
+        rows = slice(start, end)
+        part = Batch(
+            self.kind,
+            self.channel[rows],
+            self._quantities,
+            self.time[rows],
+            self.value[rows],
+            self.record[rows],
+            self.records,
+        )
+        part.grade = self.grade[rows]
+        return part
+
     @cached_property
     def sensor(self) -> Rows:
         return self.channel if self._quantities == 1 else self.channel // self._quantities

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from alerts.alert import Alert
-from alerts.batch import Quality
+from alerts.batch import Batch, Quality
 from alerts.intake import Intake
 from alerts.levels import Change
 from alerts.rejection import Rejected
@@ -30,6 +31,8 @@ from sensors.record import Record, partition_of
 STATE_VERSION = 1
 PARTITION_ROW = b"@partition"
 TICK_AHEAD_MS = 60_000  # a tick further ahead of its record's timestamp is not believed
+
+_Tick = tuple[int, int, Record]  # records with readings before it, time in ms, the record it came in
 
 
 class Outcome:
@@ -65,7 +68,9 @@ class Fold:
         self._silent = False
         self._changed_zones: set[int] = set()
         self.rules = [TYPES[rule.type](rule, self.roster, rulebook.timezone, self._emit) for rule in rulebook.rules]
-        self._rules = {kind: [r for r in self.rules if kind in r.kinds and len(r.sites)] for kind in KINDS}
+        of_kind = {kind: [r for r in self.rules if kind in r.kinds and len(r.sites)] for kind in KINDS}
+        self._clocked = {kind: [r for r in rules if r.clocked] for kind, rules in of_kind.items()}
+        self._unclocked = {kind: [r for r in rules if not r.clocked] for kind, rules in of_kind.items()}
 
     @property
     def duplicates(self) -> int:
@@ -80,34 +85,61 @@ class Fold:
         self._outcome = outcome = Outcome()
         if self.partition is not None and records:
             records = [r for r in records if r.offset > self.offsets[kind]]
-        run: list[Record] = []
-        for record in records:
-            if record.key != CLOCK_KEY:
-                run.append(record)
-                continue
-            times, more = tick_times(record.value)
-            self._readings(kind, run)
-            run = [record] if more else []
-            for time in times:
-                if self._believed(kind, time, record):
-                    self._tick(kind, time, record)
-        self._readings(kind, run)
+        readings, ticks = self._parted(kind, records)
+        batch = self._read(kind, readings, ticks)
+        if batch is not None:
+            for rule in self._unclocked[kind]:
+                rule.readings(batch)
+        start = 0
+        for before, time, record in ticks:
+            end = start if batch is None else int(np.searchsorted(batch.record, before))
+            self._step(kind, batch, start, end)
+            self._tick(kind, time, record)
+            start = end
+        self._step(kind, batch, start, 0 if batch is None else len(batch.channel))
         if records:
             self.offsets[kind] = records[-1].offset
         return outcome
 
-    def _readings(self, kind: str, records: list[Record]) -> None:
+    def _parted(self, kind: str, records: Sequence[Record]) -> tuple[list[Record], list[_Tick]]:
+        """The records with readings, and each tick that moves the clock with the number of those before it."""
+        readings: list[Record] = []
+        ticks: list[_Tick] = []
+        clock = self.clock[kind]
+        for record in records:
+            if record.key != CLOCK_KEY:
+                readings.append(record)
+                continue
+            times, more = tick_times(record.value)
+            if more:
+                readings.append(record)
+            for time in times:
+                if self._believed(kind, time, record) and (clock is None or time > clock):
+                    ticks.append((len(readings), time, record))
+                    clock = time
+        return readings, ticks
+
+    def _read(self, kind: str, records: list[Record], ticks: list[_Tick]) -> Batch | None:
+        """All readings of the call at once, checked and graded: neither depends on ticks but for what is too early."""
         if not records:
-            return
-        batch, rejected = self._intake[kind].read(records, self.clock[kind])
+            return None
+        clock = np.full(len(records), -1 if self.clock[kind] is None else self.clock[kind], np.int64)
+        for before, time, _ in ticks:
+            clock[before:] = time
+        batch, rejected = self._intake[kind].read(records, clock)
         self._outcome.rejected += rejected
         self._outcome.readings += len(rejected) + (0 if batch is None else len(batch.channel))
-        if batch is None:
-            return
-        self._quality[kind].grade(batch)
-        self._changed_zones.update(set(self.roster.kinds[kind].channel_zone[batch.channel].tolist()))
-        for rule in self._rules[kind]:
-            rule.readings(batch)
+        if batch is not None:
+            self._quality[kind].grade(batch)
+            self._changed_zones.update(set(self.roster.kinds[kind].channel_zone[batch.channel].tolist()))
+        return batch
+
+    def _step(self, kind: str, batch: Batch | None, start: int, end: int) -> None:
+        """The readings between two ticks."""
+        if batch is not None and start < end:
+            part = batch.part(start, end)
+            for rule in self._clocked[kind]:
+                rule.readings(part)
 
     def _believed(self, kind: str, time: int, record: Record) -> bool:
         stamp = record.timestamp
@@ -119,14 +151,11 @@ class Fold:
         return False
 
     def _tick(self, kind: str, time: int, record: Record) -> None:
-        before = self.clock[kind]
-        if before is not None and time <= before:
-            return
-        if before is None:
+        if self.clock[kind] is None:
             self._changed_zones.update(range(len(self.roster.zones)))
         self.clock[kind] = time
         tick = Tick(kind, time, time - self._grace_ms, record)
-        for rule in self._rules[kind]:
+        for rule in self._clocked[kind]:
             rule.due(tick)
 
     def _emit(self, rule: Rule, change: Change) -> None:
@@ -169,7 +198,7 @@ class Fold:
             if time is not None:
                 self.clock[kind] = time
                 record = Record(topic(kind), self.partition or 0, self.offsets[kind], time, CLOCK_KEY, None)
-                for rule in self._rules[kind]:
+                for rule in self._clocked[kind]:
                     rule.due(Tick(kind, time, time - self._grace_ms, record))
         self._silent = False
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from alerts.batch import Batch
-from alerts.levels import Floats, round6, round6_all
+from alerts.levels import Floats, Times, round6, round6_all
 from alerts.rejection import Rejected
 from alerts.roster import KindRoster, Roster
 from alerts.rulebook import Limits
@@ -41,17 +41,20 @@ class Intake:
         self._max = [np.inf if limit.max is None else round6(limit.max) for limit in per_channel]
         self._lows, self._highs = np.array(self._min), np.array(self._max)
 
-    def read(self, records: Sequence[Record], clock: int | None) -> tuple[Batch | None, list[Rejected]]:
-        """The readings of these records that can be used, in log order, each pack's by time; and the others."""
+    def read(self, records: Sequence[Record], clock: Times) -> tuple[Batch | None, list[Rejected]]:
+        """The readings of these records that can be used, in log order, each pack's by time; and the others.
+
+        ``clock``: the partition's clock at each record in ms, -1 where there is none yet.
+        """
         rejected: list[Rejected] = []
         parts: list[tuple[Any, ...]] = []
         start, size = 0, 0
         for end, entry in enumerate(records, 1):
             size += len(entry.value or b"")
             if size > TEXT:
-                self._read_run(records, start, end, clock, parts, rejected)
+                self._read_run(records, start, end, parts, rejected)
                 start, size = end, 0
-        self._read_run(records, start, len(records), clock, parts, rejected)
+        self._read_run(records, start, len(records), parts, rejected)
         if not parts:
             return None, rejected
         if len(parts) == 1:
@@ -76,7 +79,6 @@ class Intake:
         records: Sequence[Record],
         start: int,
         end: int,
-        clock: int | None,
         parts: list[tuple[Any, ...]],
         rejected: list[Rejected],
     ) -> None:
@@ -85,11 +87,11 @@ class Intake:
             return
         part = self._clean(records[start:end], start)
         if part is None and end - start == 1:
-            part = self._one_by_one(records[start], start, clock, rejected)
+            part = self._one_by_one(records[start], start, rejected)
         elif part is None:
             middle = (start + end) // 2
-            self._read_run(records, start, middle, clock, parts, rejected)
-            self._read_run(records, middle, end, clock, parts, rejected)
+            self._read_run(records, start, middle, parts, rejected)
+            self._read_run(records, middle, end, parts, rejected)
         if part is not None:
             parts.append(part)
 
@@ -124,7 +126,7 @@ class Intake:
         record: Any,
         place: Any,
         records: Sequence[Record],
-        clock: int | None,
+        clock: Times,
         rejected: list[Rejected],
     ) -> Any:
         """Which readings are within range and not ahead of time (None: all); the others are rejected."""
@@ -132,7 +134,7 @@ class Intake:
         rounded = round6_all(value)
         fine = (rounded >= self._lows[quantity]) & (rounded <= self._highs[quantity]) & np.isfinite(value)
         stamps = np.array([-1 if r.timestamp is None else r.timestamp for r in records], np.int64)
-        now = np.maximum(stamps, -1 if clock is None else clock)
+        now = np.maximum(stamps, clock)
         latest = np.where(now < 0, END_OF_TIME - 1, np.minimum(now + FUTURE_MS, END_OF_TIME - 1))
         fine &= time <= latest[record]
         if fine.all():
@@ -144,13 +146,11 @@ class Intake:
                 arrays[number] = senml.load(records[number].value)
             reading, source = arrays[number][int(place[row])], records[number]
             found = self._range(int(quantity[row]), float(value[row]))
-            reason, detail = found or self._ahead(int(time[row]), source, clock)
+            reason, detail = found or self._ahead(int(time[row]), int(now[number]))
             rejected.append(Rejected(reason, detail, self.topic, source, reading))
         return fine
 
-    def _one_by_one(
-        self, record: Record, number: int, clock: int | None, rejected: list[Rejected]
-    ) -> tuple[Any, ...] | None:
+    def _one_by_one(self, record: Record, number: int, rejected: list[Rejected]) -> tuple[Any, ...] | None:
         """A pack read one reading at a time; what can be used of it, already checked for the first four reasons."""
         try:
             array = senml.load(None if record.value is None else bytes(record.value))
@@ -214,9 +214,8 @@ class Intake:
         name = self.roster.quantities[quantity]
         return "out_of_range", f"{name} {value:g} is outside {low:g} to {high:g}"
 
-    def _ahead(self, time: int, record: Record, clock: int | None) -> tuple[str, str]:
+    def _ahead(self, time: int, now: int) -> tuple[str, str]:
         by = "past the year 9999"
         if time < END_OF_TIME:
-            now = max(t for t in (clock, record.timestamp) if t is not None)
             by = f"{(time - now) / 1000:.0f} s ahead of the clock and of the record's timestamp"
         return "future", f"the reading is {by}: is the sensor's clock right, and the time in seconds?"

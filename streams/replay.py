@@ -19,7 +19,7 @@ from sensors.clock import CLOCK_KEY, CaptureLog, tick
 from sensors.quantities import KINDS, topic
 from sensors.record import Record
 
-RUN = 4096  # records that are folded at once; cutting the log elsewhere changes nothing
+RUN = 8192  # records that are folded at once; cutting the log elsewhere changes nothing
 
 # readings so far, event time reached in ms, and the share of the capture that is done where it is known
 Progress = Callable[[int, int | None, float | None], None]
@@ -106,48 +106,33 @@ def _all_at_once(
 ) -> None:
     """Ticks that go to all partitions alike: one fold for all zones.
 
-    Of ticks with no reading between them the first ever and the last are folded: the ones between make nothing
+    Of ticks with no reading of a topic between them the first and the last are folded: those between make nothing
     due that the last does not, at the same times.
     """
     fold = Fold(catalogue, rulebook, partition=None)
     runs: dict[str, list[Record]] = {kind: [] for kind in KINDS}
     kinds = {topic(kind): kind for kind in KINDS}
-    waiting: int | None = None
-    started = False
     count = 0
 
     def flush() -> None:
-        nonlocal count
         for kind, run in runs.items():
             if run:
                 replayed.add(fold.apply(kind, run))
                 run.clear()
-        count = 0
         if progress:
             progress(replayed.readings, log.latest_ms, None)
 
-    def fold_tick(time_ms: int) -> None:
-        pack = tick(time_ms)
-        for kind in KINDS:
-            replayed.add(fold.apply(kind, [Record(topic(kind), 0, -1, time_ms, CLOCK_KEY, pack)]))
-
     for entry in log:
         if isinstance(entry, Record):
-            if waiting is not None:
-                fold_tick(waiting)
-                waiting = None
             runs[kinds[entry.topic]].append(entry)
             count += 1
-            if count >= RUN:
+            if count % RUN == 0:
                 flush()
         else:
-            flush()
-            if started:
-                waiting = entry
-            else:
-                fold_tick(entry)
-                started = True
+            pack = tick(entry)
+            for kind, run in runs.items():
+                if len(run) > 1 and run[-1].key == run[-2].key == CLOCK_KEY:
+                    run.pop()
+                run.append(Record(topic(kind), 0, -1, entry, CLOCK_KEY, pack))
     flush()
-    if waiting is not None:
-        fold_tick(waiting)
     replayed.duplicates = fold.duplicates

@@ -115,9 +115,20 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
             if tp in assigned:
                 consumer.seek(tp, offset)
 
+    def positions(self) -> dict[TP, int]:
+        """The offsets that will be fetched next."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = subscription.assignment if subscription else None
+        if assignment is None:
+            return {}
+        states = {TP(tp.topic, tp.partition): assignment.state_value(tp) for tp in assignment.tps}
+        return {tp: state.position for tp, state in states.items() if state.has_valid_position}
+
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         # Committed offsets are for those who watch the lag: failing to write them is no reason to stop.
-        tps = {stock.ensure_aiokafka_TP(tp): offset for tp, offset in offsets.items() if tp in self.assignment()}
+        tps = {
+            stock.ensure_aiokafka_TP(tp): offset for tp, offset in offsets.items() if tp in self.assignment()
+        }
         try:
             await self._ensure_consumer().commit(tps)
         except Exception as error:
@@ -139,9 +150,11 @@ class Consumer(stock.Consumer):
         super().__init__(*args, **options)
         self.epoch: dict[TP, int] = {}
         self._next: dict[TP, int] = {}
-        self._back: dict[TP, int] = {}  # seeks asked for by the worker
+        self._back: set[TP] = set()  # to be sought before the next fetch
         self._holes: dict[TP, tuple[int, int]] = {}  # where a run began too far on: (due, came)
-        self._handed: dict[TP, int] = {}  # where runs were under way at the last quiet fetch: what is due
+        self._gaps: dict[
+            TP, tuple[tuple[int, int], int]
+        ] = {}  # (due, fetched), and in how many quiet fetches
 
     @property
     def positions(self) -> Positions:
@@ -151,21 +164,22 @@ class Consumer(stock.Consumer):
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    def seek_back(self, tp: TP, offset: int) -> None:
-        """Reads on from ``offset`` instead, before the next fetch; runs fetched until then become stale."""
-        self._back[tp] = offset
+    def seek_back(self, tp: TP) -> None:
+        """Reads on from where the fold stands, from the next fetch on; runs fetched until then are stale."""
+        self._back.add(tp)
 
     async def perform_seek(self) -> None:
         """Seeks to where the folds stand, not to what was committed: the end of a rebalance, for Faust."""
-        await self._seek_to(self.positions.starts())
         self._holes.clear()
+        await self._seek_where(set(self.positions.starts()))
 
-    async def _seek_to(self, offsets: Mapping[TP, int]) -> None:
-        for tp, offset in offsets.items():
+    async def _seek_where(self, wanted: set[TP]) -> None:
+        offsets = {tp: due for tp, due in self.positions.starts().items() if tp in wanted}
+        for tp, due in offsets.items():
             self.epoch[tp] = self.epoch.get(tp, 0) + 1
-            self._next[tp] = offset
-            self._read_offset[tp] = offset or None
-            self._back.pop(tp, None)
+            self._next[tp] = due
+            self._read_offset[tp] = due or None
+        self._back -= wanted
         await self._thread.seek_all(offsets)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
@@ -186,7 +200,7 @@ class Consumer(stock.Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
         if self._back:
-            await self._seek_to(self._back.copy())
+            await self._seek_where(self._back.copy())
         generation, epoch = self.app.consumer_generation_id, self.epoch.copy()
         fetched, _ = await self._wait_next_records(timeout)
         if self.should_stop:
@@ -200,24 +214,30 @@ class Consumer(stock.Consumer):
                 or generation != self.app.consumer_generation_id
                 or epoch.get(tp) != self.epoch.get(tp)
             ):
-                if tp in self._next:  # fetched across a seek: whether before or after it cannot be told
-                    self.seek_back(tp, self._next[tp])
-            elif records := await self._from_next(tp, records):
+                self.seek_back(tp)  # fetched across a seek: whether before or after it cannot be told
+            elif records := self._from_next(tp, records):
                 message: Any = self._to_message(tp, records[-1])  # an event at the last offset, for Faust
                 message.value = Run(tp, self._next[tp], self.epoch[tp], records)
                 self._next[tp] = records[-1].offset + 1
                 yield tp, message
 
     def _look_for_lost(self) -> None:
-        """Seeks back where a run was handed over, and has still not been applied one quiet fetch later."""
-        handed = {tp: due for tp, due in self.positions.starts().items() if due < self._next.get(tp, due)}
-        if not self.app.rebalancing:
-            for tp, due in handed.items():
-                if self._handed.get(tp) == due:
-                    self.seek_back(tp, due)
-        self._handed = handed
+        """Seeks back where more was fetched than was applied, and still is one quiet fetch later."""
+        if self.app.rebalancing:
+            return
+        fetched = self._thread.positions()
+        for tp, due in self.positions.starts().items():
+            gap = due, fetched.get(tp, due)
+            if gap[0] >= gap[1]:
+                self._gaps.pop(tp, None)
+                continue
+            before, times = self._gaps.get(tp, (gap, 0))
+            times = times + 1 if before == gap else 1
+            self._gaps[tp] = gap, times
+            if times % 10 == 2:  # not every time: a transaction's markers at the end look the same
+                self.seek_back(tp)
 
-    async def _from_next(self, tp: TP, records: list[Any]) -> list[Any]:
+    def _from_next(self, tp: TP, records: list[Any]) -> list[Any]:
         """The records from the one that is due on; none if it was passed over, and then it is sought."""
         due = self._next.get(tp)
         if due is None:  # no fold for it (yet)
@@ -230,11 +250,13 @@ class Consumer(stock.Consumer):
             hole = (due, records[0].offset)
             if self._holes.get(tp) != hole:
                 self._holes[tp] = hole
-                await self._seek_to({tp: due})
+                self.seek_back(tp)
                 return []
             # Read again from there, and the same: expired records, or a transaction's markers, which take
             # offsets.
-            log.warning("%s partition %d has no records from %d to %d", tp.topic, tp.partition, due, hole[1] - 1)
+            log.warning(
+                "%s partition %d has no records from %d to %d", tp.topic, tp.partition, due, hole[1] - 1
+            )
         return records
 
     # What Faust counts as acknowledged is thrown away; what the written state contains is committed.

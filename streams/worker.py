@@ -69,15 +69,24 @@ class Worker:
         return {TP(self._topics[k], p): one.next[k] for p, one in self._owned.items() for k in KINDS}
 
     def kept(self) -> dict[TP, int]:
-        return {TP(self._topics[k], p): one.kept[k] for p, one in self._owned.items() for k in KINDS if one.kept[k]}
+        return {
+            TP(self._topics[k], p): one.kept[k]
+            for p, one in self._owned.items()
+            for k in KINDS
+            if one.kept[k]
+        }
 
     def cut_short(self, tp: TP, due: int) -> None:
         what = f"{tp.topic} partition {tp.partition} ends before offset {due}, up to which the state has it"
-        self._fail(RunError(f"{what}: was the topic made anew? Delete the state topic too, or use another --prefix"))
+        self._fail(
+            RunError(f"{what}: was the topic made anew? Delete the state topic too, or use another --prefix")
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until ``stop`` is set; RunError when it cannot go on."""
-        session_ms = await topics.shortest_session_ms(self.broker, int(_SESSION_S * 1000), int(_USUAL_SESSION_S * 1000))
+        session_ms = await topics.shortest_session_ms(
+            self.broker, int(_SESSION_S * 1000), int(_USUAL_SESSION_S * 1000)
+        )
         async with contextlib.AsyncExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kapok-worker-"))
             self._alert_producer = AIOKafkaProducer(
@@ -92,7 +101,9 @@ class Worker:
             tasks = [self._app.start(), self._outbox.run(), self._write_behind(), self._watch_progress()]
             tasks.append(self._watch_app())
             if self._clock:
-                tasks.append(ClockWriter(self._alert_producer, self.prefix, self.partitions, self._elected).run())
+                tasks.append(
+                    ClockWriter(self._alert_producer, self.prefix, self.partitions, self._elected).run()
+                )
             running = [asyncio.create_task(self._guarded(task)) for task in tasks]
             try:
                 ends: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait()), self._failure]
@@ -129,7 +140,9 @@ class Worker:
         app.positions = self
         for kind, name in self._topics.items():
             # One agent a topic, one run at a time: the order of a partition is the order of its log.
-            app.agent(app.topic(name, schema=RunSchema(), maxsize=2), name=kind, concurrency=1)(self._agent(kind))
+            app.agent(app.topic(name, schema=RunSchema(), maxsize=2), name=kind, concurrency=1)(
+                self._agent(kind)
+            )
         app.on_partitions_revoked.connect(self._on_revoked)
         app.on_rebalance_complete.connect(self._on_assigned)
         app.in_worker = True
@@ -152,7 +165,7 @@ class Worker:
         if partition is None or run.epoch != consumer.epoch[run.tp] or self._stopping or self._failure.done():
             return
         if run.start > partition.next[kind]:
-            consumer.seek_back(run.tp, partition.next[kind])  # a run got lost on its way: Faust may do that
+            consumer.seek_back(run.tp)  # a run got lost on its way: Faust may do that
             return
         partition.apply(kind, run)
 
@@ -171,10 +184,14 @@ class Worker:
         """Loads the state of the partitions that are now this worker's; then Faust seeks and reads on."""
         try:
             assigned = self._app.consumer.assignment()
-            per_topic = [{tp.partition for tp in assigned if tp.topic == name} for name in self._topics.values()]
+            per_topic = [
+                {tp.partition for tp in assigned if tp.topic == name} for name in self._topics.values()
+            ]
             numbers = set.union(*per_topic)
             if any(found != numbers for found in per_topic):
-                raise RunError(f"not the same partitions of every reading topic: {sorted(map(tuple, assigned))}")
+                raise RunError(
+                    f"not the same partitions of every reading topic: {sorted(map(tuple, assigned))}"
+                )
             self._owned = {}
             if numbers:
                 self._owned = await self._loaded(numbers)
@@ -236,7 +253,9 @@ class Worker:
                     moved[tp] = following, now
                 elif now - moved[tp][1] > _STUCK_S:
                     stuck = f"{tp.topic} partition {tp.partition}, offset {following}"
-                    raise RunError(f"watchdog: there is more to read, and nothing was for {_STUCK_S:g} s: {stuck}")
+                    raise RunError(
+                        f"watchdog: there is more to read, and nothing was for {_STUCK_S:g} s: {stuck}"
+                    )
             moved = {tp: seen for tp, seen in moved.items() if tp in starts}
 
     async def _guarded(self, task: Any) -> None:

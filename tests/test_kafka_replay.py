@@ -17,6 +17,8 @@ from sensors.errors import InputError, RunError
 from streams import topics
 from streams.kafka_replay import replay_through_kafka
 
+pytest_plugins = ["brokers"]
+
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:

@@ -33,6 +33,7 @@ class Level(SensorRule):
     """
 
     type = "level"
+    clocked = False
     words = (
         "{quantity} {value} {unit}，阈值 {threshold} {unit}",
         "{quantity} {value} {unit}, threshold {threshold} {unit}",

@@ -47,6 +47,7 @@ class Rule:
 
     type: ClassVar[str]
     Parameters: ClassVar[ParametersType] = parameters.Parameters
+    clocked: ClassVar[bool] = True  # False: ticks mean nothing to it, and it may take readings of many at once
     unit: str = "s"  # of x, in SenML's words; timers are in seconds
     words: ClassVar[tuple[str, str]] = (
         "",
