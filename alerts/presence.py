@@ -88,29 +88,30 @@ class PresenceRule(PlaceRule):
         if busy.any():
             homes = np.zeros(len(self.sites), bool)
             homes[site[busy]] = True
-            for row in np.flatnonzero(homes[site]).tolist():
-                source = batch.records[int(batch.record[rows[row]])]
-                self._apply(int(site[row]), int(time[row]), self._room[sensor[row]] if moved[row] else None, source)
+            told = np.flatnonzero(homes[site])
+            columns = (site[told], time[told], sensor[told], moved[told], batch.record[rows[told]])
+            for s, at, who, motion, number in zip(*(column.tolist() for column in columns), strict=True):
+                if motion or at >= self._due[s]:
+                    self._apply(s, at, self._room[who] if motion else None, batch.records[number])
+                elif at > self.step.used[s]:
+                    self.step.used[s] = at
         np.maximum.at(self.step.used, site, time)
 
     def _apply(self, site: int, time: int, room: str | None, source: Record) -> None:
         if time >= self._due[site]:
             self._fall_due(site, time, source)
         if room is not None:
-            home = self.homes[site]
-            before = self.wait(site, home)
+            home, level = self.homes[site], int(self.step.level[site])
+            before = self.wait(site, home) if level else None
             if home.motion(room, time, self.rule):
-                self._moved(site, before, time, source)
+                after = self.wait(site, home)
+                if before is not None and after != before:
+                    since, waits = before
+                    self.move(site, 0, time, round6((time - since) / 1000), waits[level] / 1000, source)
+                    level = 0
+                self._due[site] = FOREVER if after is None else next_due(*after, level)
         if time > self.step.used[site]:
             self.step.used[site] = time
-
-    def _moved(self, site: int, before: tuple[int, dict[int, int]] | None, time: int, source: Record) -> None:
-        after, level = self.wait(site, self.homes[site]), int(self.step.level[site])
-        if level and before is not None and after != before:
-            since, waits = before
-            self.move(site, 0, time, round6((time - since) / 1000), waits[level] / 1000, source)
-            level = 0
-        self._due[site] = next_due(*after, level) if after is not None else FOREVER
 
     def due(self, tick: Tick) -> None:
         for site in np.flatnonzero(self._due <= tick.now).tolist():

@@ -9,7 +9,8 @@ from alerts.levels import FOREVER
 
 def next_due(since: int, waits: dict[int, int], level: int) -> int:
     """When the wait that began at ``since`` reaches its next level (times and waits in ms; FOREVER: never)."""
-    return min((since + wait for i, wait in waits.items() if i > level), default=FOREVER)
+    left = waits.values() if not level else [wait for i, wait in waits.items() if i > level]
+    return since + min(left) if left else FOREVER
 
 
 def steps_due(since: int, waits: dict[int, int], level: int, now: int) -> Iterator[tuple[int, int]]:

@@ -75,7 +75,7 @@ class CaptureLog:
                     continue
                 hint = f"replay takes {', '.join(sorted(self._topics))}"
                 raise InputError(f"unknown topic {name!r}", file=self._file, line=number, hint=hint)
-            value = line.payload()
+            value = bytes(line.value) or None if line.raw is None else line.payload()
             stamp = line.timestamp
             time = stamp if stamp is not None else latest_time(value, line.key == CLOCK_NAME)
             if time is not None:

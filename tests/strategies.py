@@ -225,7 +225,7 @@ def a_value(rng: Random, quantity: str, before: float) -> Any:
         value = min(max(before + rng.choice([-0.1, -0.05, 0, 0, 0.05, 0.1, 0.07]), -0.05), 0.7)
         return round(value + rng.choice([0, 0, 0, 0.03, 4e-7, -4e-7, 6e-7]), 7)
     if quantity == "rain":
-        return rng.choice([0, 0, 0, 0.1, 0.2, 0.5, 1.2, 0.125])
+        return rng.choice([0, 0, 0.1, 0.2, 0.5, 0.5, 1.2, 2, 0.125])
     if quantity == "motion":
         return rng.choice([0, 0, 1, 1, True, False, 0.5])
     if quantity == "button":
@@ -265,11 +265,19 @@ def disturb(rng: Random, events: list[Event], sites: dict) -> list[Event]:
         f["properties"]["id"]: rng.choice([0, 0, 0, 5_000, 90_000, 400_000, -30_000])
         for f in sites["features"]
     }  # fmt: skip
+    # Some minutes of some sensors are held up at the gateway while newer readings get through.
+    first, last = (events[0].time, events[-1].time) if events else (0, 0)
+    begins = {sensor: rng.randint(first, last) for sensor in lags if rng.random() < 0.4}
+    held_up = rng.choice([60_000, 300_000])
     result = []
     for event in events:
-        event = replace(event, arrival=event.arrival + lags[event.name.split("/")[0]])
+        sensor = event.name.split("/")[0]
+        event = replace(event, arrival=event.arrival + lags[sensor])
         luck = rng.random()
-        if luck < 0.03:
+        if sensor in begins and begins[sensor] <= event.time < begins[sensor] + held_up:
+            event = replace(event, arrival=event.arrival + held_up + 60_000)
+            result += [event] if luck < 0.5 else []
+        elif luck < 0.03:
             event = replace(event, arrival=event.arrival + rng.choice([20_000, 120_000, 1_500_000]))
         elif luck < 0.06 and event.kind in ("flood", "crowd"):
             event = replace(event, value=event.value + rng.choice([0.4, 1, -1, 1.5]))

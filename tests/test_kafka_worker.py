@@ -1,0 +1,304 @@
+"""The worker: who reads which partition, the clock, faults on the way of a run, and what ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from pipelines import Files, Replaying, assert_same, drawn, ended, start_worker, wait_for_line, write
+
+from alerts.fold import Fold
+from alerts.rulebook import Rulebook
+from sensors.catalogue import Catalogue
+from sensors.clock import CLOCK_KEY, tick
+from sensors.errors import RunError
+from streams import topics, transport
+from streams import worker as worker_module
+from streams.child import Child
+from streams.worker import Worker
+
+pytest_plugins = ["brokers"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return write(tmp_path_factory.mktemp("worker"), drawn(9, ticks="partitions"))
+
+
+def partitions_read(worker: Child) -> list[set[int]]:
+    """What its log says it reads, assignment after assignment."""
+    found = re.findall(r"reading partitions ([0-9, ]+|none)", worker.log.read_text())
+    return [set() if text == "none" else set(map(int, text.split(", "))) for text in found]
+
+
+def test_three_workers_share_the_partitions(broker: str, prefix: str, files: Files, tmp_path: Path) -> None:
+    """And partition p of the four topics is at the same one: otherwise it would have ended."""
+    log = (tmp_path / f"worker-{n}.log" for n in range(3))
+    with ended(*(start_worker(files, broker, prefix, next(log), "--no-clock") for _ in range(3))) as workers:
+
+        def shares(number: int) -> bool:
+            read = [partitions_read(worker) for worker in workers]
+            now = [each[-1] for each in read if each]
+            return len(now) == number and sum(map(len, now)) == 8 and set.union(*now) == set(range(8))
+
+        def reach(number: int) -> None:
+            deadline = time.monotonic() + 60
+            while not shares(number):
+                for worker in workers:
+                    worker.check()
+                assert time.monotonic() < deadline, [partitions_read(worker) for worker in workers]
+                time.sleep(0.1)
+
+        reach(3)
+        assert sorted(len(partitions_read(worker)[-1]) for worker in workers) == [2, 3, 3]
+        assert workers.pop().stop() == 0
+        reach(2)
+        workers.pop().kill()
+        reach(1)
+
+
+async def read_all(broker: str, names: list[str], partitions: int = 8) -> list[Any]:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=broker, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    await consumer.start()
+    try:
+        places = [TopicPartition(name, p) for name in names for p in range(partitions)]
+        consumer.assign(places)
+        await consumer.seek_to_beginning()
+        ends = await consumer.end_offsets(places)
+        found: list[Any] = []
+        while any([await consumer.position(place) < end for place, end in ends.items()]):
+            for records in (await consumer.getmany(timeout_ms=100)).values():
+                found += records
+        return found
+    finally:
+        await consumer.stop()
+
+
+def test_one_worker_writes_the_clock(broker: str, prefix: str, files: Files, tmp_path: Path) -> None:
+    """A tick a second, in every partition of the readings, of alerts and of actions, from whoever is elected."""
+    began = time.time()
+    with ended(
+        start_worker(files, broker, prefix, tmp_path / "a.log"),
+        start_worker(files, broker, prefix, tmp_path / "b.log"),
+    ) as workers:
+        wait_for_line(workers[0], "reading partitions")
+        wait_for_line(workers[1], "reading partitions")
+        time.sleep(3)
+        assert [worker.stop() for worker in workers] == [0, 0]
+    names = [prefix + name for name in topics.ALL if name != topics.STATE]
+    ticks: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for record in asyncio.run(read_all(broker, names)):
+        if record.key == CLOCK_KEY:
+            seconds = int(re.fullmatch(rb'\[\{"n":"@clock","t":(\d+)\}\]', record.value).group(1))  # type: ignore[union-attr]
+            assert began - 1 < seconds < time.time() + 1
+            ticks[record.topic.removeprefix(prefix), record.partition].append(seconds)
+    assert set(ticks) == {(name, partition) for name in topics.TICKED for partition in range(8)}
+    for seconds_of_one in ticks.values():
+        assert len(seconds_of_one) >= 3
+        assert max(Counter(seconds_of_one).values()) == 1
+
+
+def test_without_clock_no_ticks_are_written(embedded_broker: str, prefix: str, files: Files, tmp_path: Path) -> None:
+    with ended(start_worker(files, embedded_broker, prefix, tmp_path / "a.log", "--no-clock")) as workers:
+        wait_for_line(workers[0], "reading partitions")
+        time.sleep(2)
+    assert asyncio.run(read_all(embedded_broker, [prefix + name for name in topics.TICKED])) == []
+
+
+class Running:
+    """A worker in this process, so that faults can be put into it."""
+
+    def __init__(self, files: Files, broker: str, prefix: str) -> None:
+        self._files, self._broker, self._prefix = files, broker, prefix
+
+    async def __aenter__(self) -> Running:
+        catalogue, rulebook = Catalogue.load(self._files.sites), Rulebook.load(self._files.rules)
+        count = await topics.ensure(self._broker, self._prefix, live=False)
+        self._stop = asyncio.Event()
+        self.worker = Worker(
+            self._broker, catalogue, rulebook, prefix=self._prefix, partitions=count, clock=False
+        )
+        self.task = asyncio.create_task(self.worker.run(self._stop))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop.set()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+    async def with_replay(self, replaying: Replaying) -> None:
+        result = asyncio.create_task(asyncio.to_thread(replaying.result, []))
+        await asyncio.wait([result, self.task], return_when=asyncio.FIRST_COMPLETED)
+        if self.task.done():
+            self.task.result()
+        assert_same(await result, self._files.direct)
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+    """Runs get lost before and after the transport has looked at them, or come twice."""
+    rng, counts = Random(1), Counter[str]()
+    wait, getmany = transport.Consumer._wait_next_records, transport.Consumer.getmany
+
+    async def lossy_wait(self: transport.Consumer, timeout: float) -> Any:
+        fetched, active = await wait(self, timeout)
+        for tp in list(fetched or ()):
+            if rng.random() < 0.2:
+                counts["lost before"] += 1
+                del fetched[tp]
+        return fetched, active
+
+    async def lossy_getmany(self: transport.Consumer, timeout: float) -> AsyncIterator[tuple[Any, Any]]:
+        async for tp, message in getmany(self, timeout):
+            if rng.random() < 0.2:
+                counts["lost after"] += 1
+                continue
+            yield tp, message
+            if rng.random() < 0.1:
+                counts["twice"] += 1
+                yield tp, message
+
+    monkeypatch.setattr(transport.Consumer, "_wait_next_records", lossy_wait)
+    monkeypatch.setattr(transport.Consumer, "getmany", lossy_getmany)
+    yield counts
+    assert min(counts[what] for what in ("lost before", "lost after", "twice")) > 10
+
+
+@pytest.mark.usefixtures("faults")
+async def test_runs_that_get_lost_are_read_again(broker: str, prefix: str, files: Files) -> None:
+    replaying = Replaying(files, broker, prefix, 1000)
+    async with Running(files, broker, prefix) as running:
+        await running.with_replay(replaying)
+
+
+async def test_an_error_in_the_fold_ends_the_worker_and_loses_nothing(
+    embedded_broker: str, prefix: str, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replaying = Replaying(files, embedded_broker, prefix, None)
+    apply, calls = Fold.apply, Counter[str]()
+
+    def failing(self: Fold, kind: str, records: Any) -> Any:
+        calls[kind] += 1
+        if calls[kind] == 2:
+            raise ZeroDivisionError("a mistake of ours")
+        return apply(self, kind, records)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Fold, "apply", failing)
+        async with Running(files, embedded_broker, prefix) as running:
+            with pytest.raises(RunError, match="a mistake of ours"):
+                await running.task
+    async with Running(files, embedded_broker, prefix) as running:
+        await running.with_replay(replaying)
+
+
+async def test_the_watchdog_ends_a_worker_that_stands_still(
+    embedded_broker: str, prefix: str, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(self: transport.Consumer, timeout: float) -> Any:
+        await asyncio.sleep(0.05)
+        return {}, set()
+
+    monkeypatch.setattr(worker_module, "_WATCH_EVERY_S", 0.2)
+    monkeypatch.setattr(worker_module, "_STUCK_S", 1.0)
+    async with Running(files, embedded_broker, prefix) as running:
+        while not running.worker.starts():
+            await asyncio.sleep(0.05)
+        monkeypatch.setattr(transport.Consumer, "_wait_next_records", nothing)
+        await asyncio.sleep(2)
+        assert not running.task.done()  # nothing to read: no reason to end
+        producer = AIOKafkaProducer(bootstrap_servers=embedded_broker)
+        await producer.start()
+        await producer.send_and_wait(prefix + "readings.rain", tick(0), CLOCK_KEY, 3)
+        await producer.stop()
+        with pytest.raises(RunError, match=r"watchdog.*readings\.rain partition 3, offset 0"):
+            await running.task
+
+
+@pytest.mark.kafka
+async def test_a_topic_made_anew_under_its_state_is_noticed(
+    apache_kafka: str, prefix: str, files: Files
+) -> None:
+    replaying = Replaying(files, apache_kafka, prefix, None)
+    async with Running(files, apache_kafka, prefix) as running:
+        await running.with_replay(replaying)
+    async with topics.admin(apache_kafka) as client:
+        await client.delete_topics([prefix + name for name in topics.READINGS])
+        while await topics.counts(client, prefix + "readings."):
+            await asyncio.sleep(0.1)
+    await topics.ensure(apache_kafka, prefix, live=False)
+    async with Running(files, apache_kafka, prefix) as running:
+        producer = AIOKafkaProducer(bootstrap_servers=apache_kafka)
+        await producer.start()
+        await producer.send_and_wait(prefix + "readings.rain", tick(0), CLOCK_KEY, 3)
+        await producer.stop()
+        with pytest.raises(RunError, match=r"readings\.rain partition 3 ends before.*made anew"):
+            await running.task
+
+
+@pytest.mark.kafka
+async def test_transactions_and_expired_records_leave_holes_that_are_passed(
+    apache_kafka: str, prefix: str, files: Files
+) -> None:
+    """A producer's transactions put markers into the log, which take offsets and are no records."""
+    await topics.ensure(apache_kafka, prefix, live=False)
+    producer = AIOKafkaProducer(bootstrap_servers=apache_kafka, transactional_id=prefix)
+    await producer.start()
+    for number in range(5):
+        async with producer.transaction():
+            await producer.send_and_wait(
+                prefix + "readings.rain", tick(number), CLOCK_KEY, 3, timestamp_ms=number * 1000
+            )
+    await producer.stop()
+    async with Running(files, apache_kafka, prefix) as running:
+        place = transport.TP(prefix + "readings.rain", 3)
+        while running.worker.starts().get(place, 0) < 9:
+            await asyncio.sleep(0.05)
+            assert not running.task.done()
+
+
+def test_the_exit_code_says_why(embedded_broker: str, prefix: str, files: Files, tmp_path: Path) -> None:
+    """0 after SIGTERM, 2 for bad input, 3 where it cannot run; each with one clear message."""
+    asyncio.run(topics.ensure(embedded_broker, prefix, 4))
+    broken = files._replace(rules=tmp_path / "none.toml")
+    cases = [
+        (start_worker(broken, embedded_broker, prefix, tmp_path / "a.log"), 2, r"none\.toml"),
+        (start_worker(files, "127.0.0.1:1", prefix, tmp_path / "b.log"), 3, "no Kafka"),
+        (start_worker(files, "nowhere", prefix, tmp_path / "c.log"), 2, "HOST:PORT"),
+        (
+            start_worker(files, embedded_broker, prefix, tmp_path / "d.log", "--partitions", "8"),
+            3,
+            "has 4 partitions",
+        ),
+        (start_worker(files, embedded_broker, "a b", tmp_path / "e.log"), 2, "prefix"),
+    ]
+    with ended(*(worker for worker, _, _ in cases)):
+        for worker, code, text in cases:
+            deadline = time.monotonic() + 60
+            while worker.exit_code is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert (worker.exit_code, worker.tail().count("\n")) == (code, 0), worker.tail()
+            assert re.match(rf"kapok: .*{text}", worker.tail())
+
+
+def test_a_worker_survives_its_broker_being_away_for_a_moment_or_says_so(
+    files: Files, prefix: str, tmp_path: Path
+) -> None:
+    from streams.embedded_broker import EmbeddedBroker
+
+    with EmbeddedBroker() as broker:
+        with ended(start_worker(files, broker.address, prefix, tmp_path / "a.log", "--no-clock")) as workers:
+            wait_for_line(workers[0], "reading partitions")
+            broker.process.kill()
+            time.sleep(1)
+            assert workers[0].stop(30) in (0, 3, -signal.SIGKILL)
