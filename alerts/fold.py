@@ -83,7 +83,7 @@ class Fold:
         Total: whatever the records hold, it does not raise; what cannot be used is in ``Outcome.rejected``.
         """
         self._outcome = outcome = Outcome()
-        if self.partition is not None and records:
+        if self.partition is not None and records and records[0].offset <= self.offsets[kind]:
             records = [r for r in records if r.offset > self.offsets[kind]]
         readings, ticks = self._parted(kind, records)
         batch = self._read(kind, readings, ticks)

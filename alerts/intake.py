@@ -7,6 +7,7 @@ Clean packs go through column by column. A pack with anything odd about it is re
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,13 +49,10 @@ class Intake:
         """
         rejected: list[Rejected] = []
         parts: list[tuple[Any, ...]] = []
-        start, size = 0, 0
-        for end, entry in enumerate(records, 1):
-            size += len(entry.value or b"")
-            if size > TEXT:
-                self._read_run(records, start, end, parts, rejected)
-                start, size = end, 0
-        self._read_run(records, start, len(records), parts, rejected)
+        size = np.cumsum([len(r.value or b"") for r in records]) // TEXT
+        edges = [0, *(np.flatnonzero(np.diff(size)) + 1).tolist(), len(records)]
+        for start, end in pairwise(edges):
+            self._read_run(records, start, end, parts, rejected)
         if not parts:
             return None, rejected
         if len(parts) == 1:
@@ -83,8 +81,6 @@ class Intake:
         rejected: list[Rejected],
     ) -> None:
         """Reads records [start, end) at once if all are clean; else halves them until the odd ones stand alone."""
-        if start == end:
-            return
         part = self._clean(records[start:end], start)
         if part is None and end - start == 1:
             part = self._one_by_one(records[start], start, rejected)
@@ -97,10 +93,12 @@ class Intake:
 
     def _clean(self, records: Sequence[Record], first: int) -> tuple[Any, ...] | None:
         """(channel, time in s, value, record number, place in its pack) of clean packs; None where one is not."""
-        zones = [self._zones.get(r.key) if r.key is not None else None for r in records]
-        if None in zones or any(not r.value for r in records):
+        zone_of = self._zones.get
+        zones = [zone_of(r.key) for r in records]  # type: ignore[arg-type]
+        values: list[Any] = [r.value for r in records]
+        if None in zones or not all(values):
             return None
-        clean = senml.columns([r.value for r in records if r.value])
+        clean = senml.columns(values)
         channel = None if clean is None else self._channels(clean)
         if clean is None or channel is None:
             return None

@@ -78,10 +78,13 @@ def columns(packs: list[bytes]) -> Columns | None:
     They are read as one text. With exactly one bracket pair in each, as many packs come out as went in only if
     each stood by itself, so none can borrow from its neighbour.
     """
-    if any(p.count(b"[") != 1 or p.count(b"]") != 1 or p[:1] != b"[" or p[-1:] != b"]" for p in packs):
+    if {p[:1] for p in packs} != {b"["} or {p[-1:] for p in packs} != {b"]"}:
+        return None
+    text = b",".join(packs)
+    if text.count(b"[") != len(packs) or text.count(b"]") != len(packs):
         return None
     try:
-        decoded = _decode_packs(b"[" + b",".join(packs) + b"]")
+        decoded = _decode_packs(b"[" + text + b"]")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     sizes = list(map(len, decoded))
