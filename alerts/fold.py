@@ -189,17 +189,16 @@ class Fold:
         own = _decode(rows[PARTITION_ROW]) if PARTITION_ROW in rows else {}
         self.offsets |= own.get("offsets", {})
         self._changed_zones.clear()
-        self._catch_up(own.get("clock", {}))
+        self._resume(own.get("clock", {}))
 
-    def _catch_up(self, clock: dict[str, int | None]) -> None:
-        """Moves the state on to the clock. What ticks do without any alert is not written down, but done again."""
+    def _resume(self, clock: dict[str, int | None]) -> None:
         self._silent = True
         for kind, time in clock.items():
             if time is not None:
                 self.clock[kind] = time
                 record = Record(topic(kind), self.partition or 0, self.offsets[kind], time, CLOCK_KEY, None)
                 for rule in self._clocked[kind]:
-                    rule.due(Tick(kind, time, time - self._grace_ms, record))
+                    rule.resume(Tick(kind, time, time - self._grace_ms, record))
         self._silent = False
 
     def _dump(self, zone: int) -> bytes:

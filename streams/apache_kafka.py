@@ -42,9 +42,7 @@ def jars() -> Path:
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        dir=folder.parent
-    ) as work:  # renamed when complete: two may start at once
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:  # renamed when complete: two may start at once
         pom, fetched = Path(work, "pom.xml"), Path(work, "jars")
         pom.write_text(_POM)
         command = [
@@ -56,13 +54,9 @@ def jars() -> Path:
             "dependency:copy-dependencies",
             f"-DoutputDirectory={fetched}",
         ]
-        result = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if result.returncode:
-            raise RunError(
-                f"Maven could not fetch Apache Kafka:\n{(result.stdout + result.stderr).strip()[-2000:]}"
-            )
+            raise RunError(f"Maven could not fetch Apache Kafka:\n{(result.stdout + result.stderr).strip()[-2000:]}")
         try:
             fetched.rename(folder)
         except OSError:
@@ -145,10 +139,6 @@ class ApacheKafka:
             "-t",
             cluster,
         ]
-        result = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if result.returncode:
-            raise RunError(
-                f"Apache Kafka could not format {self.folder}:\n{(result.stdout + result.stderr)[-2000:]}"
-            )
+            raise RunError(f"Apache Kafka could not format {self.folder}:\n{(result.stdout + result.stderr)[-2000:]}")

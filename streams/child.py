@@ -27,9 +27,7 @@ class Child:
     as the parent does.
     """
 
-    def __init__(
-        self, name: str, command: Sequence[str | Path], log: Path, env: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, name: str, command: Sequence[str | Path], log: Path, env: dict[str, str] | None = None) -> None:
         self.name, self.log = name, log
         with log.open("ab") as output:
             try:

@@ -21,9 +21,7 @@ class ClockWriter:
     that changes nothing.
     """
 
-    def __init__(
-        self, producer: AIOKafkaProducer, prefix: str, partitions: int, elected: Callable[[], bool]
-    ) -> None:
+    def __init__(self, producer: AIOKafkaProducer, prefix: str, partitions: int, elected: Callable[[], bool]) -> None:
         self._producer, self._elected = producer, elected
         self._places = [(prefix + name, partition) for name in TICKED for partition in range(partitions)]
 
@@ -35,7 +33,6 @@ class ClockWriter:
             if self._elected():
                 value = tick(round(time.time()) * 1000)
                 sent = [
-                    await self._producer.send(topic, value, CLOCK_KEY, partition)
-                    for topic, partition in self._places
+                    await self._producer.send(topic, value, CLOCK_KEY, partition) for topic, partition in self._places
                 ]
                 await asyncio.gather(*sent)

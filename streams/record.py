@@ -49,9 +49,7 @@ async def record(
     if missing := [prefix + name for name in names if name not in there]:
         raise InputError(f"no topic {', '.join(missing)} at {broker}", hint="is the --prefix right?")
     places = [TopicPartition(prefix + name, p) for name in names for p in range(there[name])]
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=broker, enable_auto_commit=False, auto_offset_reset="earliest"
-    )
+    consumer = AIOKafkaConsumer(bootstrap_servers=broker, enable_auto_commit=False, auto_offset_reset="earliest")
     written = 0
     try:
         await consumer.start()
@@ -101,11 +99,7 @@ async def _lanes(
     if from_ms is not None:
         found = await consumer.offsets_for_times(dict.fromkeys(places, from_ms))
         begins = {place: ends[place] if at is None else at.offset for place, at in found.items()}
-    lanes = [
-        _Lane(place, None if follow else ends[place])
-        for place in places
-        if follow or begins[place] < ends[place]
-    ]
+    lanes = [_Lane(place, None if follow else ends[place]) for place in places if follow or begins[place] < ends[place]]
     consumer.assign([lane.place for lane in lanes])
     for lane in lanes:
         consumer.seek(lane.place, begins[lane.place])
@@ -123,9 +117,7 @@ async def _merged(
     reading = {lane.place: lane for lane in lanes}
     while reading and not stop.is_set():
         horizon = _horizon(reading.values())
-        behind = [
-            lane.place for lane in reading.values() if lane.latest <= horizon
-        ]  # the others are ahead: let them
+        behind = [lane.place for lane in reading.values() if lane.latest <= horizon]  # the others are ahead: let them
         for place, records in (await consumer.getmany(*behind, timeout_ms=100)).items():
             lane = reading[place]
             lane.heard = time.monotonic()

@@ -33,9 +33,7 @@ PARTITIONS: Final = 8
 
 STATE_BATCH_BYTES: Final = 4 << 20  # one batch is appended as a whole
 REPLAY_RECORD_BYTES: Final = 16 << 20  # a capture's records may be larger than Kafka's usual 1 MB
-REJECTED_RECORD_BYTES: Final = (
-    64 << 20
-)  # holds the reading, as JSON once more: larger than the record it came in
+REJECTED_RECORD_BYTES: Final = 64 << 20  # holds the reading, as JSON once more: larger than the record it came in
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,200}")
 _DAY_MS = 86_400_000
 _FOREVER = str(2**63 - 1)
@@ -44,9 +42,7 @@ _PATIENCE_MS = 30_000
 
 def settings(name: str, *, live: bool) -> dict[str, str]:
     """Kafka's topic settings. Live readings get the broker's time, replayed ones keep the capture's."""
-    if (
-        name == STATE
-    ):  # small segments: only closed ones are compacted, and all that is left is read at a takeover
+    if name == STATE:  # small segments: only closed ones are compacted, and all that is left is read at a takeover
         size = str(2 * STATE_BATCH_BYTES)
         compaction = {"min.cleanable.dirty.ratio": "0.1", "segment.bytes": size, "max.message.bytes": size}
         return {"cleanup.policy": "compact", **compaction}
@@ -59,9 +55,7 @@ def settings(name: str, *, live: bool) -> dict[str, str]:
         config["max.message.bytes"] = str(REJECTED_RECORD_BYTES)
     elif name in READINGS and live:
         config["message.timestamp.type"] = "LogAppendTime"
-    elif (
-        name in READINGS
-    ):  # a capture's times are in the past, or ahead: no record may be refused because of them
+    elif name in READINGS:  # a capture's times are in the past, or ahead: no record may be refused because of them
         config |= {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": _FOREVER}
         config |= {"segment.ms": _FOREVER, "max.message.bytes": str(REPLAY_RECORD_BYTES)}
     return config
@@ -70,9 +64,7 @@ def settings(name: str, *, live: bool) -> dict[str, str]:
 @asynccontextmanager
 async def admin(broker: str) -> AsyncIterator[AIOKafkaAdminClient]:
     """A connection to make and look at topics with; RunError when no broker answers or when it refuses."""
-    if not all(
-        host and port.isdigit() for host, _, port in (at.strip().rpartition(":") for at in broker.split(","))
-    ):
+    if not all(host and port.isdigit() for host, _, port in (at.strip().rpartition(":") for at in broker.split(","))):
         raise InputError(f"{broker!r} is not a broker's address", hint="give HOST:PORT")
     client = AIOKafkaAdminClient(bootstrap_servers=broker, request_timeout_ms=_PATIENCE_MS)
     try:
@@ -91,9 +83,7 @@ async def ensure(broker: str, prefix: str = "", partitions: int | None = None, *
     number: it is fixed when a topic is made, since with another number keys would move.
     """
     if not _PREFIX.fullmatch(prefix):
-        raise InputError(
-            f"{prefix!r} cannot be a prefix of topics", hint="letters, digits, . _ - and at most 200"
-        )
+        raise InputError(f"{prefix!r} cannot be a prefix of topics", hint="letters, digits, . _ - and at most 200")
     async with admin(broker) as client:
         there = await counts(client, prefix)
         wanted = partitions or next(iter(there.values()), PARTITIONS)
@@ -109,14 +99,10 @@ async def ensure(broker: str, prefix: str = "", partitions: int | None = None, *
             response = await client.create_topics(new, timeout_ms=_PATIENCE_MS)
             for name, code, *reason in response.topic_errors:
                 if code not in (0, TopicAlreadyExistsError.errno):  # another worker may have made it just now
-                    raise RunError(
-                        f"topic {name} could not be made: {(reason and reason[0]) or for_code(code)()}"
-                    )
+                    raise RunError(f"topic {name} could not be made: {(reason and reason[0]) or for_code(code)()}")
             there = await counts(client, prefix)
             deadline = time.monotonic() + _PATIENCE_MS / 1000
-            while (
-                len(there) < len(ALL) and time.monotonic() < deadline
-            ):  # brokers hear of new topics a moment later
+            while len(there) < len(ALL) and time.monotonic() < deadline:  # brokers hear of new topics a moment later
                 await asyncio.sleep(0.05)
                 there = await counts(client, prefix)
     for name in ALL:

@@ -126,9 +126,7 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         # Committed offsets are for those who watch the lag: failing to write them is no reason to stop.
-        tps = {
-            stock.ensure_aiokafka_TP(tp): offset for tp, offset in offsets.items() if tp in self.assignment()
-        }
+        tps = {stock.ensure_aiokafka_TP(tp): offset for tp, offset in offsets.items() if tp in self.assignment()}
         try:
             await self._ensure_consumer().commit(tps)
         except Exception as error:
@@ -152,9 +150,7 @@ class Consumer(stock.Consumer):
         self._next: dict[TP, int] = {}
         self._back: set[TP] = set()  # to be sought before the next fetch
         self._holes: dict[TP, tuple[int, int]] = {}  # where a run began too far on: (due, came)
-        self._gaps: dict[
-            TP, tuple[tuple[int, int], int]
-        ] = {}  # (due, fetched), and in how many quiet fetches
+        self._gaps: dict[TP, tuple[tuple[int, int], int]] = {}  # (due, fetched), and in how many quiet fetches
 
     @property
     def positions(self) -> Positions:
@@ -234,7 +230,7 @@ class Consumer(stock.Consumer):
             before, times = self._gaps.get(tp, (gap, 0))
             times = times + 1 if before == gap else 1
             self._gaps[tp] = gap, times
-            if times % 10 == 2:  # not every time: a transaction's markers at the end look the same
+            if times % 2 == 0:  # in vain where a transaction's markers end the log: it looks the same
                 self.seek_back(tp)
 
     def _from_next(self, tp: TP, records: list[Any]) -> list[Any]:
@@ -254,9 +250,7 @@ class Consumer(stock.Consumer):
                 return []
             # Read again from there, and the same: expired records, or a transaction's markers, which take
             # offsets.
-            log.warning(
-                "%s partition %d has no records from %d to %d", tp.topic, tp.partition, due, hole[1] - 1
-            )
+            log.warning("%s partition %d has no records from %d to %d", tp.topic, tp.partition, due, hole[1] - 1)
         return records
 
     # What Faust counts as acknowledged is thrown away; what the written state contains is committed.

@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -88,8 +88,13 @@ class Replaying:
         while self.share < share and self._outcome is None:
             time.sleep(0.01)
 
-    def result(self, workers: list[Child]) -> Replayed:
-        while self._thread.is_alive():
+    @property
+    def done(self) -> bool:
+        return not self._thread.is_alive()
+
+    def result(self, workers: Sequence[Child] = ()) -> Replayed:
+        """What came out, when it is through; an error if one of the workers ends before that."""
+        while not self.done:
             for worker in workers:
                 worker.check()
             self._thread.join(0.1)

@@ -132,6 +132,9 @@ class Occupancy(PlaceRule):
                 return reset_ms
         return FOREVER
 
+    def resume(self, tick: Tick) -> None:
+        self.due(tick)
+
     def dump(self, zone: int) -> dict[str, Any]:
         rows = self.sites.of_zone[zone]
         return super().dump(zone) | self.venue.dump(rows) | {"people": self.people[rows].tolist()}

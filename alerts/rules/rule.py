@@ -76,6 +76,13 @@ class Rule:
     def due(self, tick: Tick) -> None:
         """Does what has fallen due by this tick."""
 
+    def resume(self, tick: Tick) -> None:
+        """After a restore: does again what ticks up to this one did without any alert, for that is not written down.
+
+        Timers have nothing to do here: what was due at the tick was alerted then, and what is due since, because of
+        a reading that came late, is for the next tick.
+        """
+
     def dump(self, zone: int) -> dict[str, Any]:
         """The state of the zone's sites, as plain values and bytes."""
         return self.step.dump(self.sites.of_zone[zone])

@@ -191,6 +191,9 @@ class WaterlogRisk(Rule):
                 self.step_to(site, x, minute * MINUTE_MS, source)
         catchment.next_minute = minute
 
+    def resume(self, tick: Tick) -> None:
+        self.due(tick)
+
     def dump(self, zone: int) -> dict[str, Any]:
         catchments = self.catchments[self.sites.of_zone[zone]]
         saved = []

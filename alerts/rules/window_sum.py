@@ -205,6 +205,9 @@ class WindowSum(PlaceRule):
             total = float(self._sums[self._levels.index(level), s] / 1000)
             self.move(s, new, int(at[n]), round6(total), self.tables[s][level].sum, sources[s])
 
+    def resume(self, tick: Tick) -> None:
+        self.due(tick)
+
     def dump(self, zone: int) -> dict[str, Any]:
         rows = self.sites.of_zone[zone]
         minutes = np.ascontiguousarray(self._minutes[:, rows].T)

@@ -24,9 +24,7 @@ def broker(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with EmbeddedBroker(port) as running:
-        Console(stderr=True, highlight=False).print(
-            f"a broker in memory at {running.address}; Ctrl-C ends it"
-        )
+        Console(stderr=True, highlight=False).print(f"a broker in memory at {running.address}; Ctrl-C ends it")
         while not stop.wait(0.5):
             if running.process.exit_code is not None:
                 raise RunError(f"the broker ended by itself:\n{running.process.tail()}")

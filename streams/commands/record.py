@@ -22,18 +22,14 @@ from streams.record import record as record_topics
 
 
 def record(
-    out: Annotated[
-        Path, typer.Option(metavar="CAPTURE", help="The capture: .jsonl, .jsonl.gz or .jsonl.zst.")
-    ],
+    out: Annotated[Path, typer.Option(metavar="CAPTURE", help="The capture: .jsonl, .jsonl.gz or .jsonl.zst.")],
     broker: BrokerOption = "127.0.0.1:9092",
     prefix: PrefixOption = "",
     from_: Annotated[
         str | None, typer.Option("--from", help="From this time on (ISO, UTC); else from the oldest.")
     ] = None,
     until: Annotated[str | None, typer.Option(help="Up to this time (ISO, UTC).")] = None,
-    follow: Annotated[
-        bool, typer.Option(help="Go on with what comes; else it ends where the topics end now.")
-    ] = False,
+    follow: Annotated[bool, typer.Option(help="Go on with what comes; else it ends where the topics end now.")] = False,
     topic: Annotated[
         list[str] | None, typer.Option(help=f"Of {', '.join(topics.ALL)}; else the four with readings.")
     ] = None,
@@ -45,9 +41,7 @@ def record(
     names = topic or list(topics.READINGS)
     for name in names:
         if name not in topics.ALL:
-            raise InputError(
-                f"--topic {name}: there is no such topic", hint=f"one of {', '.join(topics.ALL)}"
-            )
+            raise InputError(f"--topic {name}: there is no such topic", hint=f"one of {', '.join(topics.ALL)}")
     from_ms, until_ms = time_ms(from_, "--from"), time_ms(until, "--until")
     if from_ms is not None and until_ms is not None and until_ms <= from_ms:
         raise InputError("--until is not after --from")

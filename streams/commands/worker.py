@@ -13,17 +13,13 @@ def worker(
     broker: Annotated[
         str, typer.Option(envvar="KAPOK_BROKER", metavar="HOST:PORT", help="The Kafka broker.")
     ] = "127.0.0.1:9092",
-    sites: Annotated[
-        Path | None, typer.Option(metavar="F", help="The catalogue; else the shipped one.")
-    ] = None,
+    sites: Annotated[Path | None, typer.Option(metavar="F", help="The catalogue; else the shipped one.")] = None,
     rules: Annotated[Path | None, typer.Option(metavar="F", help="The rules; else the shipped ones.")] = None,
     prefix: Annotated[str, typer.Option(metavar="P", help="Of the topics.")] = "",
     partitions: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Of each topic, when they are made; else 8.")
     ] = None,
-    no_clock: Annotated[
-        bool, typer.Option("--no-clock", help="Write no ticks: a replay brings its own.")
-    ] = False,
+    no_clock: Annotated[bool, typer.Option("--no-clock", help="Write no ticks: a replay brings its own.")] = False,
 ) -> None:
     """Turn readings into alerts until stopped.
 
@@ -35,6 +31,9 @@ def worker(
     for name in ("faust", "mode"):  # they tell of every step; what matters is told here
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(logging.CRITICAL)
+    # Where no broker answers at the start that is the message of the end.
+    logging.getLogger("aiokafka").addFilter(lambda record: 'Unable connect to "' not in str(record.msg))
     from streams.worker import run_worker  # here, because Faust takes a while to import
 
     run_worker(broker, sites, rules, prefix=prefix, partitions=partitions, clock=not no_clock)
