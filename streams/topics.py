@@ -100,11 +100,7 @@ async def ensure(broker: str, prefix: str = "", partitions: int | None = None, *
             for name, code, *reason in response.topic_errors:
                 if code not in (0, TopicAlreadyExistsError.errno):  # another worker may have made it just now
                     raise RunError(f"topic {name} could not be made: {(reason and reason[0]) or for_code(code)()}")
-            there = await counts(client, prefix)
-            deadline = time.monotonic() + _PATIENCE_MS / 1000
-            while len(there) < len(ALL) and time.monotonic() < deadline:  # brokers hear of new topics a moment later
-                await asyncio.sleep(0.05)
-                there = await counts(client, prefix)
+            there = await _settled(client, prefix, len(ALL))
     for name in ALL:
         if there.get(name) != wanted:
             found = f"has {there[name]} partitions" if name in there else "is not there"
@@ -121,6 +117,15 @@ async def delete(broker: str, prefix: str) -> None:
         there = await counts(client, prefix)
         if there:
             await client.delete_topics([prefix + name for name in there], timeout_ms=_PATIENCE_MS)
+            await _settled(client, prefix, 0)
+
+
+async def _settled(client: AIOKafkaAdminClient, prefix: str, number: int) -> dict[str, int]:
+    """The counts once there are so many topics: brokers hear of a change a moment after it was made."""
+    deadline = time.monotonic() + _PATIENCE_MS / 1000
+    while len(there := await counts(client, prefix)) != number and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
+    return there
 
 
 async def shortest_session_ms(broker: str, at_least: int, usual: int) -> int:

@@ -1,4 +1,4 @@
-"""The two ways of getting a capture's alerts: the naive reference, and kapok's fold."""
+"""The ways of getting a capture's alerts: the naive reference, kapok's fold, and its replay around the fold."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from sensors.capture import Line
 from sensors.catalogue import Catalogue
 from sensors.clock import log
 from sensors.record import Record
+from streams.replay import replay
 
 Result = tuple[list[dict], list[dict]]  # alerts, rejected
 
@@ -44,9 +45,18 @@ def by_reference(scenario: Scenario) -> Result:
     return comparable(*result)
 
 
-def records_of(scenario: Scenario) -> list[Record]:
+def lines_of(scenario: Scenario) -> list[Line]:
     decode = msgspec.json.Decoder(Line).decode
-    return list(log([decode(text) for text in scenario.lines], scenario.partitions, scenario.until))
+    return [decode(text) for text in scenario.lines]
+
+
+def records_of(scenario: Scenario) -> list[Record]:
+    return list(log(lines_of(scenario), scenario.partitions, scenario.until))
+
+
+def settings_of(scenario: Scenario) -> tuple[Catalogue, Rulebook]:
+    sites = json.dumps(scenario.sites, ensure_ascii=False).encode()
+    return Catalogue.parse(sites, file="sites.geojson"), Rulebook.parse(scenario.rules, file="rules.toml")
 
 
 class Pipeline:
@@ -54,8 +64,7 @@ class Pipeline:
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self.catalogue = Catalogue.parse(json.dumps(scenario.sites, ensure_ascii=False).encode(), file="sites.geojson")
-        self.rulebook = Rulebook.parse(scenario.rules, file="rules.toml")
+        self.catalogue, self.rulebook = settings_of(scenario)
         self.partitions = scenario.partitions
         self.folds = [self.new_fold(p) for p in range(self.partitions)]
         self.alerts: list = []
@@ -94,3 +103,9 @@ def by_fold(scenario: Scenario, most: int = 1000) -> Result:
     for run in runs(records_of(scenario), most):
         pipeline.apply(run)
     return pipeline.result()
+
+
+def by_replay(scenario: Scenario) -> Result:
+    """As ``kapok replay`` does it without a broker."""
+    found = replay(lines_of(scenario), *settings_of(scenario), partitions=scenario.partitions, until_ms=scenario.until)
+    return comparable(found.bodies(), [json.loads(item) for item in found.rejected])

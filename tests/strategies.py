@@ -179,13 +179,14 @@ def a_rule(rng: Random, rule_type: str) -> dict:
 TYPES = ["level", "rise", "window_sum", "dwell", "inactivity", "press", "silence", "occupancy", "waterlog_risk"]
 
 
-def rules(rng: Random, sites: dict, count: int) -> str:
-    """A rules file of some types; adds overrides to the sites."""
-    drawn = []
-    # Under a few rules of some types as much can go wrong as under all of them, and it is seen sooner.
-    for number in range(count):
+def rules(rng: Random, sites: dict, kinds: list[str], count: int) -> str:
+    """A rules file for those kinds of sensors; adds overrides to the sites."""
+    drawn: list[dict] = []
+    while len(drawn) < count:
         rule_type = rng.choice(TYPES)
-        drawn.append({"id": f"{rule_type}-{number}", "type": rule_type} | a_rule(rng, rule_type))
+        rule = {"id": f"{rule_type}-{len(drawn)}", "type": rule_type} | a_rule(rng, rule_type)
+        if rule["kind"] in kinds:
+            drawn.append(rule)
     for rule in drawn:
         for site in sites["features"]:
             properties = site["properties"]
@@ -225,7 +226,7 @@ def a_value(rng: Random, quantity: str, before: float) -> Any:
         value = min(max(before + rng.choice([-0.1, -0.05, 0, 0, 0.05, 0.1, 0.07]), -0.05), 0.7)
         return round(value + rng.choice([0, 0, 0, 0.03, 4e-7, -4e-7, 6e-7]), 7)
     if quantity == "rain":
-        return rng.choice([0, 0, 0.1, 0.2, 0.5, 0.5, 1.2, 2, 0.125])
+        return rng.choice([0, 0, 0.1, 0.2, 0.5, 0.5, 1.2, 2, 0.125, 0.4996, 0.0004])
     if quantity == "motion":
         return rng.choice([0, 0, 1, 1, True, False, 0.5])
     if quantity == "button":
@@ -235,19 +236,21 @@ def a_value(rng: Random, quantity: str, before: float) -> Any:
     return rng.choice([0, 0, 1, 2, 3])
 
 
-def truth_of(rng: Random, sites: dict, start: int, length: int, readings: int) -> list[Event]:
-    """What the sensors measure, each at its own interval."""
+def truth_of(rng: Random, sites: dict, kinds: list[str], start: int, length: int, readings: int) -> list[Event]:
+    """What the sensors of those kinds measure, each at its own interval."""
     sensors = [f["properties"] for f in sites["features"] if f["properties"]["role"] == "sensor"]
+    sensors = [sensor for sensor in sensors if sensor["kind"] in kinds]
     events = []
     for sensor in sensors:
         interval = rng.choice([10, 20, 30, 60, 60, 120, 300]) * 1000
-        interval = max(interval, length * len(sensors) // readings)
+        interval = max(interval, -(-length * len(sensors) // readings // 10_000) * 10_000)
         time = start + rng.choice([0, 0, rng.randint(0, interval)])
         gap = start + rng.randint(0, length) if rng.random() < 0.4 else start + length
         gap_end = gap + rng.choice([60_000, 600_000, length])
         before = dict.fromkeys(OF_KIND[sensor["kind"]], 0.0)
         while time < start + length:
-            time += interval if rng.random() < 0.8 else rng.randint(1, interval)
+            # On a grid, so that sensors meet and windows are met to the millisecond; and now and then off it.
+            time += rng.choice([interval] * 16 + [10_000, 30_000, 60_000, rng.randint(1, interval)])
             if gap <= time < gap_end:
                 continue
             for quantity in before:
@@ -257,6 +260,10 @@ def truth_of(rng: Random, sites: dict, start: int, length: int, readings: int) -
                     name = f"{sensor['id']}/{quantity}"
                     events.append(Event(time, time, sensor["kind"], sensor["zone"], name, value, UNITS[quantity]))
     return sorted(events, key=lambda e: e.time)
+
+
+def later(event: Event, by: int) -> Event:
+    return replace(event, time=event.time + by, arrival=event.arrival + by)
 
 
 def disturb(rng: Random, events: list[Event], sites: dict) -> list[Event]:
@@ -269,6 +276,7 @@ def disturb(rng: Random, events: list[Event], sites: dict) -> list[Event]:
     first, last = (events[0].time, events[-1].time) if events else (0, 0)
     begins = {sensor: rng.randint(first, last) for sensor in lags if rng.random() < 0.4}
     held_up = rng.choice([60_000, 300_000])
+    spikes: dict[str, float] = {}
     result = []
     for event in events:
         sensor = event.name.split("/")[0]
@@ -279,12 +287,16 @@ def disturb(rng: Random, events: list[Event], sites: dict) -> list[Event]:
             result += [event] if luck < 0.5 else []
         elif luck < 0.03:
             event = replace(event, arrival=event.arrival + rng.choice([20_000, 120_000, 1_500_000]))
-        elif luck < 0.06 and event.kind in ("flood", "crowd"):
-            event = replace(event, value=event.value + rng.choice([0.4, 1, -1, 1.5]))
+        elif event.kind in ("flood", "crowd") and luck < (0.5 if event.name in spikes else 0.06):
+            step = rng.choice([0, 0.1, 0.4, 0.4, 1, -1, 1.5]) * (1 if event.kind == "flood" else 10)
+            spikes[event.name] = spikes.get(event.name, 0) + step
+            event = replace(event, value=event.value + spikes[event.name])
         elif luck < 0.11:
             result.append(replace(event, arrival=event.arrival + rng.choice([0, 1000, 70_000, 700_000])))
         elif luck < 0.18:
             event = spoil(rng, event)
+        else:
+            spikes.pop(event.name, None)
         result.append(event)
     return sorted(result, key=lambda e: e.arrival)
 
@@ -442,6 +454,8 @@ def capture(
     lines: list[str] = []
 
     def stamp(time: int) -> int | None:
+        if dirty and rng.random() < 0.03:
+            time += rng.choice([-3_600_000, -300_000, 200_000])
         return time if stamps == "all" or (stamps == "some" and rng.random() < 0.5) else None
 
     def flush(now: int, only: tuple[str, str] | None = None) -> None:
@@ -502,13 +516,19 @@ def own_ticks(rng: Random, mode: str, time: int, timestamp: int | None, partitio
 def scenario(rng: Random, readings: int = 400, dirty: bool = True, size: int = 2, **style: Any) -> Scenario:
     """A catalogue, rules and a capture of about that many readings; ``style`` is for ``capture``."""
     sites = catalogue(rng, size)
-    text = rules(rng, sites, rng.randint(1, 4) if readings < 100 else rng.randint(4, 10))
+    # Few kinds and rules at a time: as much can go wrong with them as with all, and more happens to each.
+    kinds = rng.choice([["flood"], ["rain"], ["infrared"], ["crowd"], ["flood", "rain"], list(OF_KIND)])
+    text = rules(rng, sites, kinds, rng.randint(1, 4) if readings < 100 else rng.randint(3, 8))
     length = rng.choice([600_000, 1_800_000, 7_200_000])
     start = EVENING + rng.choice([0, 1, 1_800_000, rng.randint(0, 60_000)])
-    events = truth_of(rng, sites, start, length, readings)
+    events = truth_of(rng, sites, kinds, start, length, readings)
+    if rng.random() < 0.08:  # nothing for hours, from everywhere
+        break_from = start + rng.randint(0, length)
+        events = [later(event, 7 * 3_600_000) if event.time > break_from else event for event in events]
+        length += 7 * 3_600_000
     if dirty:
         events = disturb(rng, events, sites)
-    partitions = rng.choice([1, 1, 2, 3, 8])
+    partitions = rng.choice([1, 1, 1, 2, 3, 8])
     until = start + length + rng.choice([0, 90_000, 3_600_000])
     lines = capture(rng, events, partitions, dirty, until, **style)
     return Scenario(sites, text, lines, partitions, until if rng.random() < 0.7 else None)

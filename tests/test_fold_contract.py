@@ -673,6 +673,11 @@ def test_occupancy_is_reset_at_the_local_hour(changes):
     ]
 
 
+def test_a_reset_before_the_first_tick_is_none(changes):
+    lines = [*tick("19:10", "crowd"), *series("K1/count", ("18:50", 70)), *tick("23:00", "crowd")]
+    assert changes(lines, FULL) == ["18:50:00 VENUE 0>2 0.7/0.5"]
+
+
 # waterlog_risk (runoff 0.5, interception 2 mm, storage 10 mm, drainage 1 mm/min, hollow_ratio 100)
 
 RISK = {"type": "waterlog_risk", "kind": "flood", "levels": {"blue": 0.1, "red": 0.6}, "hysteresis": 0.05}

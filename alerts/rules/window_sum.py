@@ -82,6 +82,7 @@ class WindowSum(PlaceRule):
                 self._down_from[i, site] = round6(window.sum * (1 - self.rule.hysteresis))
         self._reached = Table(len(self.sites), minute=np.int64)
         self._minutes = np.full((self._size, len(self.sites)), _NOTHING)  # a ring: row = minute mod size
+        self._negative = np.zeros(len(self.sites), bool)  # a reading below 0 was seen: sums can rise by themselves
         self._sums = np.zeros(shape, np.int64)  # thousandths, of the window of each level
 
     def choose_sites(self) -> Sites:
@@ -139,6 +140,7 @@ class WindowSum(PlaceRule):
         at, where, amount = slot[counts], site[counts], thousandths[counts]
         self._minutes[at, where] = np.where(empty[counts], 0, self._minutes[at, where])
         np.add.at(self._minutes, (at, where), amount)
+        self._negative[where[amount < 0]] = True
         for i in range(len(self._levels)):
             inside = minute[counts] > reached[counts] - self._window[i][where]
             np.add.at(self._sums[i], where[inside], amount[inside])
@@ -162,7 +164,7 @@ class WindowSum(PlaceRule):
             site, target = site[behind], target[behind]
             if not len(site):
                 return
-            far = (target - minute[site] > 8) & (self.step.level[site] == 0)
+            far = (target - minute[site] > 8) & (self.step.level[site] == 0) & ~self._negative[site]
             for s, to in zip(site[far].tolist(), target[far].tolist(), strict=True):
                 self._jump(s, to)
             site, target = site[~far], target[~far]
@@ -174,7 +176,7 @@ class WindowSum(PlaceRule):
                 leaving = self._minutes[(now - self._window[i][site]) % self._size, site]
                 self._sums[i][site] -= np.where(leaving == _NOTHING, 0, leaving)
             self._minutes[now % self._size, site] = _NOTHING
-            alert = self.step.level[site] > 0
+            alert = (self.step.level[site] > 0) | self._negative[site]
             if alert.any():
                 self._evaluate(site[alert], now[alert] * MINUTE_MS, sources)
 
@@ -223,6 +225,7 @@ class WindowSum(PlaceRule):
             kept = np.arange(reached - min(size, self._size) + 1, reached + 1) if reached != NEVER else np.arange(0)
             self._minutes[:, site] = _NOTHING
             self._minutes[kept % self._size, site] = minutes[i][kept % size]
+            self._negative[site] = bool(((minutes[i] < 0) & (minutes[i] != _NOTHING)).any())
             for n in range(len(self._levels)):
                 inside = self._minutes[kept[-int(self._window[n, site]) :] % self._size, site]
                 self._sums[n, site] = inside[inside != _NOTHING].sum()
