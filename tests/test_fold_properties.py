@@ -56,12 +56,12 @@ def again(rng: Random) -> Callable[[], Random]:
 # Against the reference
 
 
-@pytest.mark.parametrize("block", range(100 if LONG else 8))
+@pytest.mark.parametrize("block", range(100 if LONG else 7))
 def test_bulk(block):
     for seed in range(block * 20, block * 20 + 20):
         drawn = scenario(Random(seed), readings=150, dirty=seed % 4 != 0)
         check(drawn, by_replay, by_reference)
-        if seed % 2:
+        if seed % 4 == 1:
             check(drawn, by_fold, by_reference)
 
 

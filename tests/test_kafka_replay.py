@@ -26,7 +26,7 @@ pytest_plugins = ["brokers"]
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """A capture with ticks of its own, partition by partition, and with every kind of dirt."""
-    made = write(tmp_path_factory.mktemp("replay"), drawn(9, ticks="partitions"))
+    made = write(tmp_path_factory.mktemp("replay"), drawn(10, ticks="partitions"))
     assert len(made.direct.alerts) > 100
     assert len(made.direct.rejected) > 100
     return made
@@ -35,7 +35,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 @pytest.fixture(scope="module")
 def no_ticks(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """A capture that is given its ticks."""
-    made = write(tmp_path_factory.mktemp("replay"), drawn(9, ticks="none"))
+    made = write(tmp_path_factory.mktemp("replay"), drawn(10, ticks="none"))
     assert len(made.direct.alerts) > 100
     return made
 

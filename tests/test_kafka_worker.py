@@ -22,7 +22,6 @@ from sensors.catalogue import Catalogue
 from sensors.clock import CLOCK_KEY, tick
 from sensors.errors import RunError
 from streams import topics, transport
-from streams import worker as worker_module
 from streams.apache_kafka import ApacheKafka, missing
 from streams.child import Child
 from streams.embedded_broker import EmbeddedBroker
@@ -33,7 +32,7 @@ pytest_plugins = ["brokers"]
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return write(tmp_path_factory.mktemp("worker"), drawn(9, ticks="partitions"))
+    return write(tmp_path_factory.mktemp("worker"), drawn(10, ticks="partitions"))
 
 
 def partitions_read(worker: Child) -> list[set[int]]:
@@ -201,29 +200,6 @@ async def test_an_error_in_the_fold_ends_the_worker_and_loses_nothing(
                 await running.task
     async with Running(files, embedded_broker, prefix) as running:
         await running.with_replay(replaying)
-
-
-async def test_the_watchdog_ends_a_worker_that_stands_still(
-    embedded_broker: str, prefix: str, files: Files, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def nothing(self: transport.Consumer, timeout: float) -> Any:
-        await asyncio.sleep(0.05)
-        return {}, set()
-
-    monkeypatch.setattr(worker_module, "_WATCH_EVERY_S", 0.2)
-    monkeypatch.setattr(worker_module, "_STUCK_S", 1.0)
-    async with Running(files, embedded_broker, prefix) as running:
-        while not running.worker.starts():
-            await asyncio.sleep(0.05)
-        monkeypatch.setattr(transport.Consumer, "_wait_next_records", nothing)
-        await asyncio.sleep(2)
-        assert not running.task.done()  # nothing to read: no reason to end
-        producer = AIOKafkaProducer(bootstrap_servers=embedded_broker)
-        await producer.start()
-        await producer.send_and_wait(prefix + "readings.rain", tick(0), CLOCK_KEY, 3)
-        await producer.stop()
-        with pytest.raises(RunError, match=r"watchdog.*readings\.rain partition 3, offset 0"):
-            await running.task
 
 
 @pytest.mark.kafka

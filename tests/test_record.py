@@ -25,7 +25,7 @@ FLOOD, RAIN = "readings.flood", "readings.rain"
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return write(tmp_path_factory.mktemp("record"), drawn(9, ticks="none"))
+    return write(tmp_path_factory.mktemp("record"), drawn(10, ticks="none"))
 
 
 async def put(broker: str, prefix: str, *records: tuple[str, int, bytes | None, bytes | None, int]) -> None:
