@@ -364,7 +364,9 @@ def pack(rng: Random, events: list[Event]) -> list:
         seconds = round(event.time / 1000 - after.get("bt", 0), 3)
         if seconds != 0 or rng.random() < 0.3:
             entry["t"] = number(seconds)
-        if (event.unit is not None and (after.get("bu") not in (None, event.unit) or rng.random() < 0.3)) or event.unit not in UNITS.values():
+        if (
+            event.unit is not None and (after.get("bu") not in (None, event.unit) or rng.random() < 0.3)
+        ) or event.unit not in UNITS.values():
             entry["u"] = event.unit
         if isinstance(event.value, bool):
             entry["vb"] = event.value
