@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, settings
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 settings.register_profile(
     "default",
-    max_examples=20,
+    max_examples=15,
     deadline=None,
     database=None,
     derandomize=True,

@@ -364,9 +364,8 @@ def pack(rng: Random, events: list[Event]) -> list:
         seconds = round(event.time / 1000 - after.get("bt", 0), 3)
         if seconds != 0 or rng.random() < 0.3:
             entry["t"] = number(seconds)
-        if (
-            event.unit is not None and (after.get("bu") not in (None, event.unit) or rng.random() < 0.3)
-        ) or event.unit not in UNITS.values():
+        unit_needed = event.unit not in UNITS.values() or after.get("bu") not in (None, event.unit)
+        if event.unit is not None and (unit_needed or rng.random() < 0.3):
             entry["u"] = event.unit
         if isinstance(event.value, bool):
             entry["vb"] = event.value
@@ -522,13 +521,13 @@ def scenario(rng: Random, readings: int = 400, dirty: bool = True, size: int = 2
     length = rng.choice([600_000, 1_800_000, 7_200_000])
     start = EVENING + rng.choice([0, 1, 1_800_000, rng.randint(0, 60_000)])
     events = truth_of(rng, sites, kinds, start, length, readings)
-    if rng.random() < 0.08:  # nothing for hours, from everywhere
+    partitions = rng.choice([1, 1, 1, 2, 3, 8])
+    if partitions == 1 and rng.random() < 0.1:  # nothing for hours, from everywhere
         break_from = start + rng.randint(0, length)
         events = [later(event, 7 * 3_600_000) if event.time > break_from else event for event in events]
         length += 7 * 3_600_000
     if dirty:
         events = disturb(rng, events, sites)
-    partitions = rng.choice([1, 1, 1, 2, 3, 8])
     until = start + length + rng.choice([0, 90_000, 3_600_000])
     lines = capture(rng, events, partitions, dirty, until, **style)
     return Scenario(sites, text, lines, partitions, until if rng.random() < 0.7 else None)
@@ -546,18 +545,22 @@ def smallest(drawn: Scenario, fails: Callable[[Scenario], bool]) -> Scenario:
     kept = fewer(rule_texts, lambda few: fails(replace(drawn, rules="[[rule]]".join([head, *few]))))
     drawn = replace(drawn, rules="[[rule]]".join([head, *kept]))
     drawn = replace(drawn, lines=fewer(drawn.lines, lambda few: fails(replace(drawn, lines=few))))
-    for number, text in enumerate(drawn.lines):
-        record = json.loads(text)
-        if isinstance(record.get("value"), list):
-
-            def with_pack(few: list, number: int = number, record: dict = record) -> Scenario:
-                shorter = line(record["topic"], **{k: v for k, v in record.items() if k != "topic"} | {"value": few})
-                return replace(drawn, lines=[*drawn.lines[:number], shorter, *drawn.lines[number + 1 :]])
-
-            if fails(with_pack(record["value"])):
-                drawn = with_pack(fewer(record["value"], lambda few: fails(with_pack(few))))
+    for number in range(len(drawn.lines)):
+        drawn = with_fewer_readings(drawn, number, fails)
     features = fewer(drawn.sites["features"], lambda few: fails(replace(drawn, sites=collection(*few))))
     return replace(drawn, sites=collection(*features))
+
+
+def with_fewer_readings(drawn: Scenario, number: int, fails: Callable[[Scenario], bool]) -> Scenario:
+    record = json.loads(drawn.lines[number])
+
+    def with_pack(few: list) -> Scenario:
+        shorter = line(record["topic"], **{k: v for k, v in record.items() if k != "topic"} | {"value": few})
+        return replace(drawn, lines=[*drawn.lines[:number], shorter, *drawn.lines[number + 1 :]])
+
+    if not isinstance(record.get("value"), list) or not fails(with_pack(record["value"])):
+        return drawn
+    return with_pack(fewer(record["value"], lambda few: fails(with_pack(few))))
 
 
 def fewer(items: list, fails: Callable[[list], bool]) -> list:

@@ -164,9 +164,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
             yield tp, message
             if rng.random() < 0.1:
                 counts["twice"] += 1
-                again = self._to_message(tp, run.records[-1])
-                again.value = run
-                yield tp, again
+                yield tp, self._to_message(tp, run)
 
     monkeypatch.setattr(transport.Consumer, "_wait_next_records", lossy_wait)
     monkeypatch.setattr(transport.Consumer, "getmany", lossy_getmany)

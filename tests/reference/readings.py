@@ -11,8 +11,8 @@ from sensors.record import partition_of
 
 QUANTITIES = {"flood": {"depth": "m"}, "rain": {"rain": "mm"}, "infrared": {"motion": None, "button": None},
               "crowd": {"in": "count", "out": "count", "count": "count"}}  # fmt: skip
-TYPES_OF_FIELDS = {"bn": str, "bu": str, "n": str, "u": str, "vs": str, "vd": str, "vb": bool, "bt": float,
-                   "bv": float, "bs": float, "bver": float, "v": float, "s": float, "t": float, "ut": float}  # fmt: skip
+TEXTS, NUMBERS = ("bn", "bu", "n", "u", "vs", "vd"), ("bt", "bv", "bs", "bver", "v", "s", "t", "ut")
+TYPES_OF_FIELDS = dict.fromkeys(TEXTS, str) | dict.fromkeys(NUMBERS, float) | {"vb": bool}
 BASE = {"bn", "bt", "bu", "bv", "bs", "bver"}
 END_OF_TIME = 253_402_300_799_999  # the last ms of the year 9999
 
@@ -147,7 +147,7 @@ def kept(quantity: str, value: float | bool | None) -> float:
     if quantity in ("motion", "button"):
         return float(bool(value))
     assert value is not None
-    return round(round6(value) * 1000) / 1000 if quantity == "rain" else value
+    return value
 
 
 def fault(

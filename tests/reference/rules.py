@@ -27,6 +27,11 @@ def iso(ms: int) -> str:
     return f"{whole:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
 
 
+def kept(rain: float) -> float:
+    """What is added up of it."""
+    return round(rain * 1000) / 1000
+
+
 class Watch:
     """A rule at a site: its level, and what is common to all types."""
 
@@ -187,7 +192,7 @@ class WindowSum(Watch):
             self.reached = minute
         for _, reading in group:
             if reading.grade == "good" or not self.minutes.get(minute):
-                self.minutes[minute].append(reading.value)
+                self.minutes[minute].append(kept(reading.value) if reading.quantity == "rain" else reading.value)
         self.evaluate(time)
 
     def evaluate(self, time: int) -> None:
@@ -418,7 +423,7 @@ class WaterlogRisk(Watch):
         if clock is not None and clock - self.grace >= (minute + 1) * MINUTE:
             return
         if reading.quantity == "rain":
-            self.rain[minute][reading.sensor].append(reading.value)
+            self.rain[minute][reading.sensor].append(kept(reading.value))
         else:
             self.depths[minute][reading.sensor] = reading.value
 
@@ -435,7 +440,7 @@ class WaterlogRisk(Watch):
 
     def minute(self, m: int) -> None:
         place = self.site
-        sums = [sum(round(v * 1000) for v in values) / 1000 for values in self.rain.pop(m, {}).values()]
+        sums = [round6(sum(values)) for values in self.rain.pop(m, {}).values()]
         r = sum(sums) / len(sums) if sums else 0.0
         # 1
         lost = min(r, place["interception_mm"] - self.intercepted)
