@@ -23,7 +23,7 @@ from alerts.rules import TYPES, Rule
 from alerts.rules.rule import Tick
 from sensors import senml
 from sensors.catalogue import Catalogue
-from sensors.clock import CLOCK_KEY, tick_times
+from sensors.clock import CLOCK_KEY, read_ticks
 from sensors.errors import RunError
 from sensors.quantities import KINDS, topic
 from sensors.record import Record, partition_of
@@ -110,11 +110,11 @@ class Fold:
             if record.key != CLOCK_KEY:
                 readings.append(record)
                 continue
-            times, more = tick_times(record.value)
+            told, more = read_ticks(record.value)
             if more:
                 readings.append(record)
-            for time in times:
-                if self._believed(kind, time, record) and (clock is None or time > clock):
+            for time, entry in told:
+                if self._believed(kind, time, record, entry) and (clock is None or time > clock):
                     ticks.append((len(readings), time, record))
                     clock = time
         return readings, ticks
@@ -141,12 +141,11 @@ class Fold:
             for rule in self._clocked[kind]:
                 rule.readings(part)
 
-    def _believed(self, kind: str, time: int, record: Record) -> bool:
+    def _believed(self, kind: str, time: int, record: Record, entry: Any) -> bool:
         stamp = record.timestamp
         if time < senml.END_OF_TIME and (stamp is None or stamp < 0 or time <= stamp + TICK_AHEAD_MS):
             return True
         detail = "the tick is more than 60 s ahead of its record's timestamp"
-        entry = {"n": "@clock", "t": time / 1000}
         self._outcome.rejected.append(Rejected("future", detail, topic(kind), record, entry))
         return False
 

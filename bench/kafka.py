@@ -19,7 +19,7 @@ from streams import topics
 from streams.apache_kafka import ApacheKafka
 from streams.child import Child
 from streams.embedded_broker import EmbeddedBroker
-from streams.kafka_replay import Feeder
+from streams.feeder import Feeder
 from streams.state_log import reader
 
 PARTITIONS = 4

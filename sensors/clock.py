@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from sensors import capture, senml
 from sensors.capture import Line
@@ -24,14 +25,14 @@ def tick(time_ms: int) -> bytes:
     return b'[{"n":"@clock","t":' + seconds.encode() + b"}]"
 
 
-def tick_times(pack: bytes | None) -> tuple[list[int], bool]:
-    """The times in ms that a record with the clock's key tells, and whether there is anything else in it."""
+def read_ticks(pack: bytes | None) -> tuple[list[tuple[int, Any]], bool]:
+    """(time in ms, SenML record) of each tick in a record with the clock's key, and whether it holds anything else."""
     try:
-        resolved = [reading for _, reading in senml.resolve(senml.load(pack), clock=True)]
+        resolved = senml.resolve(senml.load(pack), clock=True)
     except Malformed:
         return [], True
-    times = [r.time_ms for r in resolved if isinstance(r, Reading) and r.name == CLOCK_NAME]
-    return times, len(times) < len(resolved)
+    found = [(r.time_ms, entry) for entry, r in resolved if isinstance(r, Reading) and r.name == CLOCK_NAME]
+    return found, len(found) < len(resolved)
 
 
 class CaptureLog:

@@ -11,6 +11,8 @@ from aiokafka import AIOKafkaProducer
 from sensors.clock import CLOCK_KEY, tick
 from streams.topics import TICKED
 
+_EARLY_S = 0.01  # a sleep may end a little before its time
+
 
 class ClockWriter:
     """Writes the time to every partition of the reading topics, ``alerts`` and ``actions``, while it is
@@ -27,11 +29,13 @@ class ClockWriter:
 
     async def run(self) -> None:
         """Ticks at every whole second until cancelled."""
+        written = 0
         while True:
             now = time.time()
             await asyncio.sleep(1 - now % 1)
-            if self._elected():
-                value = tick(round(time.time()) * 1000)
+            second = int(time.time() + _EARLY_S)
+            if self._elected() and second > written:
+                value, written = tick(second * 1000), second
                 sent = [
                     await self._producer.send(topic, value, CLOCK_KEY, partition) for topic, partition in self._places
                 ]

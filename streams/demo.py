@@ -22,7 +22,7 @@ from streams import topics
 from streams.alert_board import AlertBoard
 from streams.child import Child
 from streams.embedded_broker import EmbeddedBroker
-from streams.kafka_replay import Feeder
+from streams.feeder import Feeder
 
 PREFIX = "demo."
 PARTITIONS = 4

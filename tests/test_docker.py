@@ -99,6 +99,6 @@ def test_a_real_kafka_starts_with_these_settings(tmp_path: Path) -> None:
         settings[name] = re.sub(r"(?<=:)\d+", lambda port: ports[port[0]], here)
     settings["log.dirs"] = str(tmp_path / "log")
     with ApacheKafka(tmp_path, int(ports["9092"]), settings) as kafka:
-        assert accepts(int(ports["19092"]))
+        kafka.process.wait_for(lambda: accepts(int(ports["19092"])), 30)
         assert asyncio.run(topics.ensure(kafka.address)) == topics.PARTITIONS
         assert asyncio.run(topics.shortest_session_ms(kafka.address, 1000, 6000)) == 2000

@@ -302,6 +302,16 @@ def test_a_tick_more_than_60_s_ahead_of_its_record_is_rejected(replay):
     assert rejected == []
 
 
+def test_a_rejected_tick_is_shown_as_it_was_received(replay):
+    entries = [{"bn": "@clock", "bt": ms("05:00") // 1000}, {"t": 1260, "foo": 1}]
+    lines = [line("readings.flood", "@clock", entries, timestamp=ms("05:20"), partition=0)]
+    _, rejected = replay([*lines, readings(("05:20", "F1/depth", 0))], DEPTH)
+    assert [(r["reason"], r["reading"]) for r in rejected] == []
+    lines = [line("readings.flood", "@clock", entries, timestamp=ms("05:19"), partition=0)]
+    _, rejected = replay([*lines, readings(("05:20", "F1/depth", 0))], DEPTH)
+    assert [(r["reason"], r["reading"]) for r in rejected] == [("future", entries[1])]
+
+
 @pytest.mark.parametrize(
     "entry", [{"v": 1}, {"v": 0.5}, {"v": -1}, {"vb": True}, {"v": 1, "u": "lx"}, {"v": 0, "bv": 1}]
 )

@@ -85,7 +85,7 @@ def test_a_replay_brings_its_own_broker(no_ticks: Files) -> None:
 
 
 def test_killed_and_restarted_workers_change_nothing(broker: str, prefix: str, files: Files, tmp_path: Path) -> None:
-    replaying = Replaying(files, broker, prefix, speed_for(files, seconds=12))
+    replaying = Replaying(files, broker, prefix, speed_for(files, seconds=9))
     logs = iter(tmp_path / f"worker-{n}.log" for n in range(10))
     options = (files, broker, prefix)
     with ended(start_worker(*options, next(logs), "--no-clock")) as workers:
@@ -106,7 +106,7 @@ def test_killed_and_restarted_workers_change_nothing(broker: str, prefix: str, f
 
 
 def test_a_worker_that_was_cut_off_does_no_harm(broker: str, prefix: str, files: Files, tmp_path: Path) -> None:
-    replaying = Replaying(files, broker, prefix, speed_for(files, seconds=12))
+    replaying = Replaying(files, broker, prefix, speed_for(files, seconds=9))
     with ended(
         start_worker(files, broker, prefix, tmp_path / "a.log", "--no-clock"),
         start_worker(files, broker, prefix, tmp_path / "b.log", "--no-clock"),

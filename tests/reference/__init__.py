@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 
 from . import readings
 from .log import log
-from .rules import TYPES, WaterlogRisk, duration
+from .rules import TYPES, WaterlogRisk
+from .watch import duration
 
 SENSOR_TYPES = {"level", "rise", "silence"}
 

@@ -9,8 +9,12 @@ from typing import NamedTuple
 
 from sensors.record import partition_of
 
-QUANTITIES = {"flood": {"depth": "m"}, "rain": {"rain": "mm"}, "infrared": {"motion": None, "button": None},
-              "crowd": {"in": "count", "out": "count", "count": "count"}}  # fmt: skip
+QUANTITIES: dict[str, dict[str, str | None]] = {
+    "flood": {"depth": "m"},
+    "rain": {"rain": "mm"},
+    "infrared": {"motion": None, "button": None},
+    "crowd": {"in": "count", "out": "count", "count": "count"},
+}
 TEXTS, NUMBERS = ("bn", "bu", "n", "u", "vs", "vd"), ("bt", "bv", "bs", "bver", "v", "s", "t", "ut")
 TYPES_OF_FIELDS = dict.fromkeys(TEXTS, str) | dict.fromkeys(NUMBERS, float) | {"vb": bool}
 BASE = {"bn", "bt", "bu", "bv", "bs", "bver"}

@@ -1,131 +1,19 @@
-"""The nine rule types (contract, 4), each at one site."""
+"""The types whose x is a number, and the call button (contract, 4); ``TYPES`` has all nine."""
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from datetime import time as time_of_day
-from zoneinfo import ZoneInfo
 
 from .readings import QUANTITIES, Graded, round6
-
-LEVELS = {"blue": 1, "yellow": 2, "orange": 3, "red": 4}
-MINUTE = 60_000
-Group = list[tuple[dict, Graded]]
-
-
-def duration(text: str) -> int:
-    """In ms."""
-    found = re.fullmatch(r"(\d+)(s|m|h)", text)
-    assert found, text
-    return int(found[1]) * {"s": 1000, "m": 60_000, "h": 3_600_000}[found[2]]
-
-
-def iso(ms: int) -> str:
-    whole = datetime.fromtimestamp(ms // 1000, UTC)
-    return f"{whole:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+from .timers import Dwell, Inactivity, Silence
+from .watch import LEVELS, MINUTE, Group, Watch, duration
 
 
 def kept(rain: float) -> float:
     """What is added up of it."""
     return round(rain * 1000) / 1000
-
-
-class Watch:
-    """A rule at a site: its level, and what is common to all types."""
-
-    def __init__(self, rule: dict, site: dict, grace: int, tz: ZoneInfo) -> None:
-        self.rule, self.site, self.grace, self.tz = rule, site, grace, tz
-        self.kinds = {rule["kind"]}
-        self.table = site.get("overrides", {}).get(rule["id"])
-        self.hysteresis = rule.get("hysteresis", 0)
-        self.level = 0
-        self.seq = -1
-        self.onset = 0
-        self.changed: int | None = None  # the `at` of the previous change
-        self.used: int | None = None  # the time of the latest reading used
-        self.alerts: list[dict] = []
-        self.prepare()
-
-    # What a type says of itself.
-    unit: str | None = None
-
-    def prepare(self) -> None:
-        self.levels = {LEVELS[name]: c for name, c in (self.table or self.rule["levels"]).items()}
-        self.unit = QUANTITIES[self.rule["kind"]][self.rule["quantity"]]
-
-    def uses(self, quantity: str, grade: str) -> bool:
-        return quantity == self.rule["quantity"] and grade == "good"
-
-    def due(self) -> int | None:
-        """The time of the next thing that happens by itself."""
-        return None
-
-    def happen(self, time: int) -> None:
-        raise NotImplementedError
-
-    def apply(self, time: int, group: Group) -> None:
-        raise NotImplementedError
-
-    def zone_seen(self, time: int) -> None:
-        """A reading of the site's zone, or a tick."""
-
-    # The same for all types.
-    def readings(self, time: int, group: Group) -> None:
-        self.happen_until(time)
-        self.apply(time, group)
-        self.used = time if self.used is None else max(self.used, time)
-
-    def tick(self, kind: str, time: int) -> None:
-        self.zone_seen(time)
-        self.happen_until(time - self.grace)
-
-    def happen_until(self, limit: int) -> None:
-        while (time := self.due()) is not None and time <= limit:
-            self.happen(time)
-
-    def step(self, x: float, time: int, up: int | None = None) -> None:
-        x = round6(x)
-        if up is None:
-            up = max((i for i, c in self.levels.items() if x >= round6(c)), default=0)
-        down = max((i for i, c in self.levels.items() if x >= round6(c - self.hysteresis)), default=0)
-        level = min(max(self.level, up), down)
-        if level != self.level:
-            self.change(level, time, x, self.levels[max(level, self.level)])
-
-    def change(self, level: int, time: int, value: float, threshold: float) -> None:
-        if level == self.level:
-            return
-        at = max(t for t in (time, self.used, self.changed) if t is not None)
-        if self.level == 0:
-            self.seq = self.seq + 1 if at == self.changed else 0
-            self.onset = at
-        else:
-            self.seq += 1
-        rule, site = self.rule, self.site
-        self.alerts.append(
-            {
-                "id": f"{rule['id']}/{site['id']}/{iso(self.onset)}/{self.seq}",
-                "rule": rule["id"],
-                "type": rule["type"],
-                "kind": rule["kind"],
-                "site": site["id"],
-                "zone": site["zone"],
-                "district": site["district"],
-                "level": level,
-                "previous": self.level,
-                "status": "firing" if level else "resolved",
-                "onset": iso(self.onset),
-                "at": iso(at),
-                "seq": self.seq,
-                "value": round6(value),
-                "threshold": threshold,
-                "unit": self.unit,
-            }
-        )
-        self.level = level
-        self.changed = at
 
 
 class Level(Watch):
@@ -211,133 +99,6 @@ class WindowSum(Watch):
     def sum_of(self, first: int, last: int) -> float:
         # In whole millionths, so that the order of adding does not matter.
         return sum(round(v * 1e6) for m, vs in self.minutes.items() if first <= m <= last for v in vs) / 1e6
-
-
-class Presence:
-    """Whether somebody is in: `away_room` and `away_return`."""
-
-    def __init__(self, rule: dict) -> None:
-        self.away_room = rule.get("away_room")
-        back = rule.get("away_return", {"motions": 1, "within": "1s"})
-        self.needed, self.within = back["motions"], duration(back["within"])
-        self.last: int | None = None  # motion
-        self.away = False
-        self.ignored: list[int] = []
-
-    def motion(self, time: int, room: str) -> bool:
-        """Whether it counts as a motion."""
-        if self.last is not None and time < self.last:
-            return False
-        if self.away and room != self.away_room:
-            self.ignored.append(time)
-            if sum(time - self.within < t <= time for t in self.ignored) < self.needed:
-                return False
-        self.ignored = []
-        self.last = time
-        self.away = room == self.away_room
-        return True
-
-
-class Timer(Watch):
-    """A wait that began at ``start``: level i falls due at ``start`` + its duration in ``waits``."""
-
-    unit = "s"
-    start: int | None = None
-    waits: dict[int, int]  # level -> ms
-
-    def prepare(self) -> None:
-        self.waits = {}
-        self.pending: list[int] = []  # due times
-
-    def begin(self, start: int | None, waits: dict[int, int]) -> None:
-        self.start, self.waits = start, waits
-        self.pending = [] if start is None else sorted({start + wait for wait in waits.values()})
-
-    def due(self) -> int | None:
-        return self.pending[0] if self.pending else None
-
-    def happen(self, time: int) -> None:
-        self.pending.pop(0)
-        assert self.start is not None
-        level = max(i for i, wait in self.waits.items() if self.start + wait <= time)
-        self.change(level, time, (time - self.start) / 1000, self.waits[level] / 1000)
-
-    def end(self, time: int, start: int | None, waits: dict[int, int]) -> None:
-        """The wait that began at ``start`` is over."""
-        if self.level:
-            assert start is not None
-            self.change(0, time, (time - start) / 1000, waits[self.level] / 1000)
-
-
-def waits_of(table: dict[str, str]) -> dict[int, int]:
-    return {LEVELS[name]: duration(text) for name, text in table.items()}
-
-
-class Dwell(Timer):
-    def prepare(self) -> None:
-        super().prepare()
-        self.rooms = {room: waits_of(table) for room, table in (self.table or self.rule["rooms"]).items()}
-        self.presence = Presence(self.rule)
-        self.room: str | None = None  # of the stay
-
-    def uses(self, quantity: str, grade: str) -> bool:
-        return quantity == "motion" and grade == "good"
-
-    def apply(self, time: int, group: Group) -> None:
-        before = (self.start, self.waits)
-        broken = False
-        for sensor, reading in group:
-            if reading.value and self.presence.motion(time, sensor["room"]):
-                room = None if self.presence.away else sensor["room"]
-                if room != self.room:
-                    broken = True
-                    self.room = room
-                    self.begin(None if room is None else time, self.rooms.get(room, {}))
-        if broken:
-            self.end(time, *before)
-
-
-class Inactivity(Timer):
-    def prepare(self) -> None:
-        super().prepare()
-        self.usual = waits_of(self.table or self.rule["levels"])
-        self.while_away = waits_of(self.rule.get("away_levels", {}))
-        self.presence = Presence(self.rule)
-
-    def uses(self, quantity: str, grade: str) -> bool:
-        return quantity == "motion" and grade == "good"
-
-    def apply(self, time: int, group: Group) -> None:
-        before = (self.start, self.waits)
-        broken = False
-        for sensor, reading in group:
-            if reading.value and self.presence.motion(time, sensor["room"]):
-                waits = self.while_away if self.presence.away else self.usual
-                if (time, waits) != (self.start, self.waits):
-                    broken = True
-                    self.begin(time, waits)
-        if broken:
-            self.end(time, *before)
-
-
-class Silence(Timer):
-    def prepare(self) -> None:
-        super().prepare()
-        self.limits = waits_of(self.table or self.rule["levels"])
-
-    def uses(self, quantity: str, grade: str) -> bool:
-        return grade in ("good", "held")
-
-    def tick(self, kind: str, time: int) -> None:
-        if self.start is None:
-            self.begin(time, self.limits)
-        super().tick(kind, time)
-
-    def apply(self, time: int, group: Group) -> None:
-        if self.start is None or time > self.start:
-            before = (self.start, self.waits)
-            self.begin(time, self.limits)
-            self.end(time, *before)
 
 
 class Press(Watch):
