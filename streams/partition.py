@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from alerts.fold import Fold, Outcome
-from sensors.quantities import KINDS
+from sensors.quantities import KINDS, topic
 from streams.outbox import Headers, Outbox
 from streams.state_log import StateWriter
+from streams.takeover import SENT_ROW, Found, mark, sent_row
 from streams.topics import ALERTS, LAST, REJECTED
 from streams.transport import Run
 
@@ -30,13 +31,17 @@ class Partition:
         number: int,
         prefix: str,
         fold: Fold,
-        begins: Mapping[str, int],
+        found: Found,
         outbox: Outbox,
         state: StateWriter,
+        alert_ends: Callable[[], Mapping[int, int]],
     ) -> None:
-        """``begins``: per kind the first offset that the log still has."""
+        """``alert_ends``: where the partitions of ``alerts`` ended when the broker was last asked."""
         self.number, self.fold, self._outbox, self._state = number, fold, outbox, state
-        self.next = {kind: max(fold.offsets[kind] + 1, begins[kind]) for kind in KINDS}
+        self._sent, self._sent_since = found.sent.places, found.sent.since
+        self._alert_ends = lambda: alert_ends() or found.sent.ends
+        self._names = {prefix + topic(kind): kind for kind in KINDS}
+        self.next = {kind: max(fold.offsets[kind] + 1, found.begins[kind]) for kind in KINDS}
         self.kept = {kind: fold.offsets[kind] + 1 for kind in KINDS}
         self._alerts, self._last, self._rejected = prefix + ALERTS, prefix + LAST, prefix + REJECTED
         self._changed = False
@@ -55,7 +60,10 @@ class Partition:
         for alert in outcome.alerts:
             key, source = alert.key.encode(), alert.source
             headers = _headers(source.topic, source.partition, source.offset)
-            self._outbox.put(self.number, self._alerts, key, alert.value, headers)
+            if self._sent and (seen := mark(alert.value)) in self._sent:
+                del self._sent[seen]  # the last owner sent it, and did not come to write it into the state
+            else:
+                self._outbox.put(self.number, self._alerts, key, alert.value, headers)
             self._outbox.put(self.number, self._last, key, alert.value, headers)
         numbers: Counter[int] = Counter()
         for one in outcome.rejected:
@@ -80,11 +88,20 @@ class Partition:
             if not self._changed:
                 return
             rows, following = self.fold.checkpoint(), {kind: self.fold.offsets[kind] + 1 for kind in KINDS}
+            rows[SENT_ROW] = sent_row(self._since())
             self._changed = False
             await self._outbox.settled(self.number)
             await self._state.write(rows)
             self._written_at = time.monotonic()
             self.kept = following
+
+    def _since(self) -> Mapping[int, int]:
+        """From where on the partitions of ``alerts`` may hold alerts that the state as of now lacks."""
+        offsets = {name: self.fold.offsets[kind] for name, kind in self._names.items()}
+        self._sent = {seen: at for seen, at in self._sent.items() if at[1] > offsets.get(at[0], at[1])}
+        if not self._sent:  # all that the state lacks is still to be sent, and comes after the ends known by now
+            self._sent_since = self._alert_ends()
+        return self._sent_since
 
 
 def _headers(name: str, partition: int, offset: int) -> Headers:

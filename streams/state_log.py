@@ -110,23 +110,26 @@ def state_producer(broker: str) -> AIOKafkaProducer:
 
 
 class StateReader:
-    """Reads a ``state`` topic from its beginning on; each call of ``poll`` takes in what is new."""
+    """Reads a ``state`` topic from its beginning on; each call of ``poll`` takes in what is new.
+
+    ``consumer`` is its connection, free for other reading once the state has been read.
+    """
 
     def __init__(self, consumer: AIOKafkaConsumer, topic: str, partitions: Iterable[int]) -> None:
-        self._consumer = consumer
+        self.consumer = consumer
         self._tps = [TopicPartition(topic, partition) for partition in partitions]
         self._sets: dict[int, dict[bytes, Rows]] = {tp.partition: defaultdict(dict) for tp in self._tps}
         self._sizes: dict[tuple[int, bytes], int] = {}
 
     async def catch_up(self) -> None:
         """Reads up to where the topic ends now."""
-        ends = await self._consumer.end_offsets(self._tps)
-        while any([await self._consumer.position(tp) < end for tp, end in ends.items()]):
+        ends = await self.consumer.end_offsets(self._tps)
+        while any([await self.consumer.position(tp) < end for tp, end in ends.items()]):
             await self.poll(timeout_ms=100)
 
     async def poll(self, timeout_ms: int) -> None:
         """Takes in the next records."""
-        for tp, records in (await self._consumer.getmany(timeout_ms=timeout_ms)).items():
+        for tp, records in (await self.consumer.getmany(timeout_ms=timeout_ms)).items():
             for record in records:
                 self._take(tp.partition, record)
 

@@ -8,27 +8,29 @@ import logging
 import signal
 import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
 
 import faust
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from alerts.fold import Fold, applied_offsets
+from alerts.fold import Fold
 from alerts.rulebook import Rulebook
 from sensors.catalogue import Catalogue
 from sensors.errors import RunError
 from sensors.quantities import KINDS, topic
 from streams import topics, transport
 from streams.clock_writer import ClockWriter
+from streams.log_ends import LogEnds
 from streams.outbox import Outbox
 from streams.partition import Partition
-from streams.state_log import StateWriter, reader, state_producer
+from streams.state_log import StateWriter, state_producer
+from streams.takeover import take_over
 from streams.transport import Run, RunSchema
+from streams.watchdog import Watchdog
 
 log = logging.getLogger("kapok")
 
@@ -36,7 +38,7 @@ log = logging.getLogger("kapok")
 _SESSION_S, _USUAL_SESSION_S = 2.0, 6.0
 _RUN_RECORDS = 5000  # at most in one run; 1 MB of a partition's records usually ends it before that
 _SWITCH_S = 0.0005  # one thread folds, another unpacks: by default each would wait 5 ms for its turn
-_WATCH_EVERY_S, _STUCK_S = 10.0, 60.0
+STUCK_S = 60.0  # so long may a partition with something to read stand still
 _STOP_S = 5.0
 
 
@@ -58,9 +60,11 @@ class Worker:
         prefix: str,
         partitions: int,
         clock: bool,
+        stuck_s: float = STUCK_S,
     ) -> None:
         self.broker, self.prefix, self.partitions = broker, prefix, partitions
         self._catalogue, self._rulebook, self._clock = catalogue, rulebook, clock
+        self._stuck_s = stuck_s
         self._owned: dict[int, Partition] = {}
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stopping = False
@@ -91,8 +95,9 @@ class Worker:
                 await producer.start()
             self._outbox = Outbox(self._alert_producer, self._fail)
             self._app = self._faust_app(folder, session_ms / 1000)
-            tasks = [self._app.start(), self._outbox.run(), self._write_behind(), self._watch_progress()]
-            tasks.append(self._watch_app())
+            self._ends = LogEnds(self.broker, [*self._topics.values(), self.prefix + topics.ALERTS], self.partitions)
+            tasks = [self._app.start(), self._watch_app(), self._outbox.run(), self._write_behind()]
+            tasks += [self._ends.run(), Watchdog(self.starts, self._ends, self._stuck_s).run()]
             if self._clock:
                 tasks.append(ClockWriter(self._alert_producer, self.prefix, self.partitions, self._elected).run())
             running = [asyncio.create_task(self._guarded(task)) for task in tasks]
@@ -184,37 +189,22 @@ class Worker:
             self._fail(error)
 
     async def _loaded(self, numbers: set[int]) -> dict[int, Partition]:
-        name = self.prefix + topics.STATE
-        async with reader(self.broker, name, numbers) as states:
-            await states.catch_up()
-        tps = [TopicPartition(name, number) for name in self._topics.values() for number in numbers]
-        begins, _ = await self._log_bounds(tps)
         owned = {}
-        for number in sorted(numbers):
-            found = states.snapshot(number, lambda row: sum(applied_offsets(row).values()))
+        for number, found in (await take_over(self.broker, self.prefix, numbers, self.partitions)).items():
             fold = Fold(self._catalogue, self._rulebook, partition=number, partitions=self.partitions)
-            if found.rows:
-                fold.restore(found.rows)
-            places = {kind: TopicPartition(self._topics[kind], number) for kind in KINDS}
-            for kind, place in places.items():
-                if 0 < (following := fold.offsets[kind] + 1) < begins[place]:
+            if found.snapshot.rows:
+                fold.restore(found.snapshot.rows)
+            for kind, begin in found.begins.items():
+                if 0 < (following := fold.offsets[kind] + 1) < begin:
                     what = "%s partition %d: records %d to %d expired before they were read"
-                    log.warning(what, place.topic, number, following, begins[place] - 1)
-            writer = StateWriter(self._state_producer, name, number, found)
-            first = {kind: begins[place] for kind, place in places.items()}
-            owned[number] = Partition(number, self.prefix, fold, first, self._outbox, writer)
+                    log.warning(what, self._topics[kind], number, following, begin - 1)
+            writer = StateWriter(self._state_producer, self.prefix + topics.STATE, number, found.snapshot)
+            owned[number] = Partition(number, self.prefix, fold, found, self._outbox, writer, self._alert_ends)
             await asyncio.sleep(0)
         return owned
 
-    async def _log_bounds(
-        self, tps: list[TopicPartition]
-    ) -> tuple[Mapping[TopicPartition, int], Mapping[TopicPartition, int]]:
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.broker)
-        try:
-            await consumer.start()
-            return await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
-        finally:
-            await consumer.stop()
+    def _alert_ends(self) -> dict[int, int]:
+        return self._ends.of(self.prefix + topics.ALERTS)
 
     def _elected(self) -> bool:
         return 0 in self._owned
@@ -224,24 +214,6 @@ class Worker:
             await asyncio.sleep(0.05)
             if due := [partition for partition in self._owned.values() if partition.due()]:
                 await asyncio.gather(*(partition.write() for partition in due))
-
-    async def _watch_progress(self) -> None:
-        """Ends the worker when a partition has something to read and nothing is read for a minute."""
-        moved: dict[TP, tuple[int, float]] = {}
-        while True:
-            await asyncio.sleep(_WATCH_EVERY_S)
-            starts, now = self.starts(), time.monotonic()
-            try:
-                _, ends = await self._log_bounds([TopicPartition(*tp) for tp in starts])
-            except KafkaError:  # no broker just now, so nothing to read
-                continue
-            for tp, following in starts.items():
-                if tp not in moved or moved[tp][0] != following or ends[TopicPartition(*tp)] <= following:
-                    moved[tp] = following, now
-                elif now - moved[tp][1] > _STUCK_S:
-                    stuck = f"{tp.topic} partition {tp.partition}, offset {following}"
-                    raise RunError(f"watchdog: there is more to read, and nothing was for {_STUCK_S:g} s: {stuck}")
-            moved = {tp: seen for tp, seen in moved.items() if tp in starts}
 
     async def _guarded(self, task: Any) -> None:
         try:
@@ -267,12 +239,14 @@ class Worker:
 
 
 async def _in_time(step: Callable[[], Awaitable[None]]) -> bool:
-    """Whether a step of the ending was done before it took too long, as it does without a broker."""
-    try:
-        await asyncio.wait_for(step(), _STOP_S)
-    except TimeoutError:
-        return False
-    return True
+    """Whether a step of the ending was done before it took too long, as it does without a broker.
+
+    A step that takes too long is left to itself: Faust's swallow a cancellation.
+    """
+    done, _ = await asyncio.wait({asyncio.ensure_future(step())}, timeout=_STOP_S)
+    for task in done:
+        task.result()
+    return bool(done)
 
 
 def run_worker(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
@@ -25,6 +27,7 @@ from streams import topics, transport
 from streams.apache_kafka import ApacheKafka, missing
 from streams.child import Child
 from streams.embedded_broker import EmbeddedBroker
+from streams.partition import Partition
 from streams.worker import Worker
 
 pytest_plugins = ["brokers"]
@@ -127,14 +130,15 @@ def test_without_clock_no_ticks_are_written(embedded_broker: str, prefix: str, f
 class Running:
     """A worker in this process, so that faults can be put into it."""
 
-    def __init__(self, files: Files, broker: str, prefix: str) -> None:
-        self._files, self._broker, self._prefix = files, broker, prefix
+    def __init__(self, files: Files, broker: str, prefix: str, **options: Any) -> None:
+        self._files, self._broker, self._prefix, self._options = files, broker, prefix, options
 
     async def __aenter__(self) -> Running:
         catalogue, rulebook = Catalogue.load(self._files.sites), Rulebook.load(self._files.rules)
         count = await topics.ensure(self._broker, self._prefix, live=False)
         self._stop = asyncio.Event()
-        self.worker = Worker(self._broker, catalogue, rulebook, prefix=self._prefix, partitions=count, clock=False)
+        options = {"prefix": self._prefix, "partitions": count, "clock": False, **self._options}
+        self.worker = Worker(self._broker, catalogue, rulebook, **options)
         self.task = asyncio.create_task(self.worker.run(self._stop))
         return self
 
@@ -207,6 +211,63 @@ async def test_an_error_in_the_fold_ends_the_worker_and_loses_nothing(
                 await running.task
     async with Running(files, embedded_broker, prefix) as running:
         await running.with_replay(replaying)
+
+
+async def test_alerts_that_were_sent_before_a_crash_are_not_sent_again(
+    broker: str, prefix: str, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first worker sends all alerts and never gets to write its state; the next one folds all of it again."""
+
+    async def not_in_time(self: Partition) -> None:
+        await asyncio.sleep(0)
+
+    replaying = Replaying(files, broker, prefix, None)
+    with monkeypatch.context() as patched:
+        patched.setattr(Partition, "write", not_in_time)
+        async with Running(files, broker, prefix) as running:
+            while True:
+                alerts = [r for r in await read_all(broker, [prefix + topics.ALERTS]) if r.key != CLOCK_KEY]
+                if len(alerts) == len(files.direct.alerts):
+                    break
+                assert not running.task.done()
+    async with Running(files, broker, prefix) as running:
+        await running.with_replay(replaying)
+        again = [r.value for r in await read_all(broker, [prefix + topics.ALERTS]) if r.key != CLOCK_KEY]
+    assert sorted(again) == sorted(files.direct.alerts.values())
+
+
+async def test_a_partition_that_stands_still_ends_the_worker(
+    embedded_broker: str, prefix: str, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something stopped fetching without a word, as Faust's consumers have been seen to do."""
+
+    async def nothing(self: transport.Consumer, timeout: float) -> Any:
+        await asyncio.sleep(0.01)
+        return {}, set()
+
+    async with Running(files, embedded_broker, prefix, stuck_s=4.0) as running:
+        monkeypatch.setattr(transport.Consumer, "_wait_next_records", nothing)
+        producer = AIOKafkaProducer(bootstrap_servers=embedded_broker)
+        await producer.start()
+        await producer.send_and_wait(prefix + "readings.rain", tick(0), CLOCK_KEY, 3)
+        await producer.stop()
+        with pytest.raises(RunError, match=r"watchdog: .*readings.rain partition 3 has stood still at offset 0"):
+            await running.task
+
+
+def test_a_blocked_event_loop_ends_the_process() -> None:
+    blocked = """
+import asyncio, time
+from streams.log_ends import LogEnds
+from streams.watchdog import Watchdog
+async def main():
+    watching = asyncio.create_task(Watchdog(dict, LogEnds("127.0.0.1:1", [], 1), 2.0).run())
+    await asyncio.sleep(0.1)
+    time.sleep(30)
+asyncio.run(main())
+"""
+    ended = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (3, "kapok: watchdog: the worker's event loop was blocked for 2 s\n")
 
 
 @pytest.mark.kafka
