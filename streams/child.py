@@ -20,22 +20,24 @@ _TAIL_BYTES = 4096
 
 
 class Child:
-    """A process whose output goes to a log file.
+    """A process whose output goes to a log file, or without one to where the parent's goes.
 
     It is in a session of its own, so that a Ctrl-C reaches only the parent, which then ends it in order.
     On Linux the kernel also ends it when the parent is killed; start it from a thread that lives as long
     as the parent does.
     """
 
-    def __init__(self, name: str, command: Sequence[str | Path], log: Path, env: dict[str, str] | None = None) -> None:
-        self.name, self.log = name, log
-        with log.open("ab") as output:
+    def __init__(
+        self, name: str, command: Sequence[str | Path], log: Path | None, env: dict[str, str] | None = None
+    ) -> None:
+        self.name, self._log = name, log
+        with log.open("ab") if log else contextlib.nullcontext() as output:
             try:
                 self._process = subprocess.Popen(
                     [str(part) for part in command],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
-                    stderr=subprocess.STDOUT,
+                    stderr=subprocess.STDOUT if log else None,
                     env=None if env is None else {**os.environ, **env},
                     start_new_session=True,
                     preexec_fn=_end_with_parent(),
@@ -43,6 +45,12 @@ class Child:
             except OSError as error:
                 raise RunError(f"cannot start {name}: {command[0]}: {error.strerror}") from error
         self.pid = self._process.pid
+
+    @property
+    def log(self) -> Path:
+        """The file that its output goes to."""
+        assert self._log is not None, f"{self.name} has no log file"
+        return self._log
 
     @property
     def exit_code(self) -> int | None:

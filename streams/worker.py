@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -22,15 +24,16 @@ from alerts.rulebook import Rulebook
 from sensors.catalogue import Catalogue
 from sensors.errors import RunError
 from sensors.quantities import KINDS, topic
-from streams import topics, transport
+from streams import health, topics, transport
 from streams.clock_writer import ClockWriter
+from streams.health import Health
 from streams.log_ends import LogEnds
 from streams.outbox import Outbox
 from streams.partition import Partition
 from streams.state_log import StateWriter, state_producer
 from streams.takeover import take_over
 from streams.transport import Run, RunSchema
-from streams.watchdog import Watchdog
+from streams.watchdog import FAILED, Watchdog
 
 log = logging.getLogger("kapok")
 
@@ -61,14 +64,16 @@ class Worker:
         partitions: int,
         clock: bool,
         stuck_s: float = STUCK_S,
+        health: str | None = None,
     ) -> None:
         self.broker, self.prefix, self.partitions = broker, prefix, partitions
         self._catalogue, self._rulebook, self._clock = catalogue, rulebook, clock
-        self._stuck_s = stuck_s
+        self._stuck_s, self._health_address, self._assigned = stuck_s, health, False
         self._owned: dict[int, Partition] = {}
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stopping = False
         self._topics = {kind: prefix + topic(kind) for kind in KINDS}
+        self._ends = LogEnds(broker, [*self._topics.values(), prefix + topics.ALERTS], partitions)
 
     # For the transport (Positions).
     def starts(self) -> dict[TP, int]:
@@ -81,10 +86,18 @@ class Worker:
         what = f"{tp.topic} partition {tp.partition} ends before offset {due}, up to which the state has it"
         self._fail(RunError(f"{what}: was the topic made anew? Delete the state topic too, or use another --prefix"))
 
+    def health(self) -> Health:
+        """How it is just now."""
+        lag = dict.fromkeys(self._topics.values(), 0)
+        for tp, due in self.starts().items():
+            lag[tp.topic] += max(0, self._ends.ends.get(tp, due) - due)
+        return Health(self._assigned and not self._failure.done(), sorted(self._owned), lag)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Works until ``stop`` is set; RunError when it cannot go on."""
         session_ms = await topics.shortest_session_ms(self.broker, int(_SESSION_S * 1000), int(_USUAL_SESSION_S * 1000))
         async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(health.served(self._health_address, self.health))
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kapok-worker-"))
             self._alert_producer = AIOKafkaProducer(
                 bootstrap_servers=self.broker, acks="all", max_request_size=topics.REJECTED_RECORD_BYTES
@@ -95,7 +108,6 @@ class Worker:
                 await producer.start()
             self._outbox = Outbox(self._alert_producer, self._fail)
             self._app = self._faust_app(folder, session_ms / 1000)
-            self._ends = LogEnds(self.broker, [*self._topics.values(), self.prefix + topics.ALERTS], self.partitions)
             tasks = [self._app.start(), self._watch_app(), self._outbox.run(), self._write_behind()]
             tasks += [self._ends.run(), Watchdog(self.starts, self._ends, self._stuck_s).run()]
             if self._clock:
@@ -111,7 +123,7 @@ class Worker:
                 await _in_time(self._app.stop)
                 for task in running:
                     task.cancel()
-                await asyncio.gather(*running, return_exceptions=True)
+                await asyncio.wait(running, timeout=_STOP_S)
         if self._failure.done():
             self._failure.result()
 
@@ -166,6 +178,7 @@ class Worker:
         await self._give_up_partitions()
 
     async def _give_up_partitions(self) -> None:
+        self._assigned = False
         given, self._owned = self._owned, {}
         if given and not self._failure.done():
             try:
@@ -184,6 +197,7 @@ class Worker:
             self._owned = {}
             if numbers:
                 self._owned = await self._loaded(numbers)
+            self._assigned = True
             log.info("reading partitions %s", ", ".join(map(str, sorted(numbers))) or "none")
         except Exception as error:
             self._fail(error)
@@ -257,23 +271,41 @@ def run_worker(
     prefix: str = "",
     partitions: int | None = None,
     clock: bool = True,
+    stuck_s: float = STUCK_S,
+    health: str | None = None,
 ) -> None:
     """Runs a worker until SIGINT or SIGTERM, which end it in order.
 
     ``sites`` and ``rules`` default to the shipped ones. With ``clock`` the group's elected worker writes
-    a tick a second; without, the topics are a replay's, whose capture brings its own. Raises InputError
-    and RunError.
+    a tick a second; without, the topics are a replay's, whose capture brings its own. ``health``: HOST:PORT to say
+    at how it is. Raises InputError and RunError; RunError too when a partition stood still for ``stuck_s``.
     """
     sys.setswitchinterval(_SWITCH_S)
     catalogue = Catalogue.load(sites) if sites else Catalogue.shipped()
     rulebook = Rulebook.load(rules) if rules else Rulebook.shipped()
+    said = ""
 
     async def main() -> None:
+        nonlocal said
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        count = await topics.ensure(broker, prefix, partitions, live=clock)
-        worker = Worker(broker, catalogue, rulebook, prefix=prefix, partitions=count, clock=clock)
-        await worker.run(stop)
+        options: dict[str, Any] = {"prefix": prefix, "clock": clock, "stuck_s": stuck_s, "health": health}
+        try:
+            count = await topics.ensure(broker, prefix, partitions, live=clock)
+            await Worker(broker, catalogue, rulebook, partitions=count, **options).run(stop)
+        except RunError as error:
+            said = f"kapok: {error}\n"
+            raise
+        finally:  # whatever is left over and will not end is not waited for
+            last = threading.Timer(2 * _STOP_S, lambda: _end_at_once(said))
+            last.daemon = True
+            last.start()
 
     asyncio.run(main())
+
+
+def _end_at_once(said: str) -> None:
+    sys.stderr.write(said)
+    sys.stderr.flush()
+    os._exit(FAILED if said else 0)

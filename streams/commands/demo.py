@@ -13,12 +13,11 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from alerts.parameters import duration_ms
 from alerts.rulebook import Rulebook
 from sensors.catalogue import Catalogue
-from sensors.errors import InputError
 from sensors.simulators import SCENARIOS, Run, simulate
 from streams.alert_board import AlertBoard
+from streams.commands.options import seconds
 
 HOUR_MS = 3_600_000
 DAY_STARTS_AT = 14.0  # local hour: the squall of the simulated day comes in the afternoon
@@ -39,10 +38,7 @@ def demo(
     workers: Annotated[int, typer.Option(min=1, max=8, help="Worker processes.")] = 1,
 ) -> None:
     """Shows the main job: a simulated day through Kafka and the rules, its alerts live. Ctrl-C ends all of it."""
-    try:
-        seconds = None if for_ is None else duration_ms(for_) / 1000
-    except ValueError as error:
-        raise InputError(f"--for: {error}") from None
+    lasts = None if for_ is None else seconds(for_, "--for")
     catalogue, rulebook = Catalogue.shipped(), Rulebook.shipped()
     start_ms = None
     if scenario == "day":
@@ -56,7 +52,7 @@ def demo(
     if not console.is_terminal:
         board.on_alert = lambda alert: console.print(board.line(alert), soft_wrap=True)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_show(run, board, console, speed, workers, seconds))
+        asyncio.run(_show(run, board, console, speed, workers, lasts))
     console.print(board.summary())
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from alerts.parameters import duration_ms
 from alerts.rulebook import Rulebook
 from sensors.catalogue import Catalogue
 from sensors.errors import InputError
@@ -28,6 +29,14 @@ def catalogue_of(sites: Path | None) -> Catalogue:
 
 def rulebook_of(rules: Path | None) -> Rulebook:
     return Rulebook.shipped() if rules is None else Rulebook.load(rules)
+
+
+def seconds(text: str, option: str) -> float:
+    """A duration such as ``30s`` in seconds."""
+    try:
+        return duration_ms(text) / 1000
+    except ValueError as error:
+        raise InputError(f"{option}: {error}") from None
 
 
 def time_ms(text: str | None, option: str) -> int | None:
