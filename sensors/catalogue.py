@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,15 @@ from sensors.quantities import KINDS
 
 SHIPPED = Path(__file__).with_name("guangzhou.geojson")
 ID = re.compile(r"[A-Za-z0-9._:-]+")
+_SHARED = ("kind", "zone", "district", "place", "room")
+_NO_OVERRIDES: dict[str, dict[str, Any]] = {}
 
 
-class _Site(msgspec.Struct, kw_only=True):
+class _Collection(msgspec.Struct):
+    features: list[msgspec.Raw]
+
+
+class _Site(msgspec.Struct, kw_only=True, gc=False):
     id: str
     kind: str
     zone: str
@@ -34,14 +41,14 @@ class _Site(msgspec.Struct, kw_only=True):
     lat: float | None = None
 
 
-class Sensor(_Site, kw_only=True):
+class Sensor(_Site, kw_only=True, gc=False):
     """A gauge, station, infrared sensor or counter; ``room`` only for infrared sensors."""
 
     place: str
     room: str | None = None
 
 
-class Place(_Site, kw_only=True):
+class Place(_Site, kw_only=True, gc=False):
     """A catchment, a home or a venue; lengths in mm, areas in km², ``capacity`` in people."""
 
     capacity: float | None = None
@@ -83,15 +90,17 @@ class Catalogue:
     @classmethod
     def parse(cls, raw: bytes, file: str | Path | None = None) -> Catalogue:
         try:
-            collection = msgspec.json.decode(raw)
+            features = msgspec.json.decode(raw, type=_Collection).features
+        except msgspec.ValidationError as error:
+            raise InputError(
+                "not a GeoJSON FeatureCollection", file=file, line=1, hint='it needs "features": […]'
+            ) from error
         except (msgspec.DecodeError, RecursionError) as error:
             raise InputError(f"not JSON: {error}", file=file, line=_json_error_line(raw)) from error
-        features = collection.get("features") if isinstance(collection, dict) else None
-        if not isinstance(features, list):
-            raise InputError("not a GeoJSON FeatureCollection", file=file, line=1, hint='it needs "features": […]')
         sensors: dict[str, Sensor] = {}
         places: dict[str, Place] = {}
-        for number, feature in enumerate(features, 1):
+        for number, text in enumerate(features, 1):
+            feature = msgspec.json.decode(text)  # one at a time: a million of them would take gigabytes
             try:
                 site = _site(feature)
                 if site.id in sensors or site.id in places:
@@ -156,6 +165,10 @@ def _fit(site: Sensor | Place) -> Sensor | Place:
         raise ValueError(f"`kind` is {site.kind!r}; it is one of {', '.join(KINDS)}")
     if isinstance(site, Place) and site.capacity is not None and not site.capacity > 0:
         raise ValueError(f"`capacity` is {site.capacity:g}; it must be above 0")
+    for field in _SHARED:  # many sites have the same: one string for all of them
+        if (text := getattr(site, field, None)) is not None:
+            setattr(site, field, sys.intern(text))
+    site.overrides = site.overrides or _NO_OVERRIDES
     for field in ("id", "zone"):
         if not ID.fullmatch(getattr(site, field)):
             raise ValueError(f"`{field}` is {getattr(site, field)!r}; it may hold A-Z a-z 0-9 . _ : - only")
