@@ -8,12 +8,15 @@ import gzip
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Annotated, Any, cast
 
 import msgspec
 import zstandard
 
 from sensors.errors import InputError
+
+BLOCK = 1 << 22  # bytes
+_LATEST = 1 << 53  # ms; a timestamp beyond is a mistake
 
 
 class Line(msgspec.Struct, omit_defaults=True):
@@ -26,7 +29,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     key: str | None = None
     value: msgspec.Raw = msgspec.Raw()
     raw: str | None = None
-    timestamp: int | None = None
+    timestamp: Annotated[int, msgspec.Meta(ge=-_LATEST, le=_LATEST)] | None = None
     partition: int | None = None
     offset: int | None = None
     headers: Any = None
@@ -51,26 +54,49 @@ def open_binary(path: str | Path, mode: str = "rb") -> IO[bytes]:
 
 def read(path: str | Path) -> Iterator[Line]:
     """The lines of a capture, in order; InputError with file and line where one is broken."""
-    decode = msgspec.json.Decoder(Line).decode
-    number = 0
+    for first, text in blocks(path):
+        for _, line in lines(text, first, path):
+            yield line
+
+
+def blocks(path: str | Path) -> Iterator[tuple[int, bytes]]:
+    """A capture in blocks of whole lines, each with the number of its first line."""
+    number = 1
     try:
         with open_binary(path) as file:
-            for text in file:
-                number += 1
-                if text.isspace():
-                    continue
-                line = decode(text)
-                if line.raw is not None:
-                    line.payload()
-                yield line
-    except (msgspec.DecodeError, binascii.Error, RecursionError) as error:
-        hint = 'a line is {"topic": …, "key": …, "value": […]}'
-        raise InputError(f"broken line: {error}", file=path, line=number, hint=hint) from error
+            rest = b""
+            while block := file.read(BLOCK):
+                end = block.rfind(b"\n") + 1
+                if end:
+                    text, rest = rest + block[:end], block[end:]
+                    yield number, text
+                    number += text.count(b"\n")
+                else:
+                    rest += block
+            if rest:
+                yield number, rest
     except (OSError, EOFError, zstandard.ZstdError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"cannot read the capture: {reason}", file=path, line=number + 1 if number else None
+            f"cannot read the capture: {reason}", file=path, line=number if number > 1 else None
         ) from error
+
+
+def lines(text: bytes, first: int, path: str | Path) -> Iterator[tuple[int, Line]]:
+    """The lines of a block, which begins with line number ``first``, and their numbers."""
+    decode = msgspec.json.Decoder(Line).decode
+    number = first
+    try:
+        for number, one in enumerate(io.BytesIO(text), first):
+            if one.isspace():
+                continue
+            line = decode(one)
+            if line.raw is not None:
+                line.payload()
+            yield number, line
+    except (msgspec.DecodeError, binascii.Error, RecursionError) as error:
+        hint = 'a line is {"topic": …, "key": …, "value": […]}'
+        raise InputError(f"broken line: {error}", file=path, line=number, hint=hint) from error
 
 
 def contains(path: str | Path, text: bytes) -> bool:

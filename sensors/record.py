@@ -1,15 +1,20 @@
-"""A record of the log, and the partition its key belongs to."""
+"""A record of the log, many of them as columns, and the partition that a key belongs to."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, overload
 
+import numpy as np
 from aiokafka.partitioner import murmur2
+from numpy.typing import NDArray
+
+Integers = NDArray[np.int64]
 
 
 class Record(NamedTuple):
-    """One record of a topic; field names are those of aiokafka's ConsumerRecord, which can stand in for it."""
+    """One record of a topic; field names are those of aiokafka's ConsumerRecord."""
 
     topic: str
     partition: int
@@ -18,6 +23,91 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Records(Sequence[Record]):
+    """Records as columns, and the text that they came in: a ``Record`` is made when one is looked at.
+
+    ``topic``: its number in ``topics``; ``stamp``: in ms, -1 for none; ``spans``: begin and size of the key and of the
+    value in ``text``, size -1 for none.
+    """
+
+    __slots__ = ("offset", "partition", "spans", "stamp", "text", "topic", "topics")
+
+    def __init__(
+        self,
+        topics: Sequence[str],
+        text: bytes,
+        topic: Integers,
+        partition: Integers,
+        offset: Integers,
+        stamp: Integers,
+        spans: Integers,
+    ) -> None:
+        """``spans`` has a row of four for each record; the others are columns of one."""
+        self.topics, self.text, self.topic, self.partition = topics, text, topic, partition
+        self.offset, self.stamp, self.spans = offset, np.ascontiguousarray(stamp), np.ascontiguousarray(spans)
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> Records: ...
+    def __getitem__(self, index: Any) -> Record | Records:
+        if isinstance(index, slice):
+            return self.take(index)
+        stamp, spans = self.stamp.item(index), self.spans
+        key, key_size = spans.item(index, 0), spans.item(index, 1)
+        value, value_size = spans.item(index, 2), spans.item(index, 3)
+        return Record(
+            self.topics[self.topic.item(index)],
+            self.partition.item(index),
+            self.offset.item(index),
+            None if stamp < 0 else stamp,
+            None if key_size < 0 else self.text[key : key + key_size],
+            None if value_size < 0 else self.text[value : value + value_size],
+        )
+
+    def __iter__(self) -> Iterator[Record]:
+        columns = (self.topic, self.partition, self.offset, self.stamp, self.spans)
+        text, topics = self.text, self.topics
+        for topic, partition, offset, stamp, span in zip(*(column.tolist() for column in columns), strict=True):
+            at, size, value, value_size = span
+            yield Record(
+                topics[topic],
+                partition,
+                offset,
+                None if stamp < 0 else stamp,
+                None if size < 0 else text[at : at + size],
+                None if value_size < 0 else text[value : value + value_size],
+            )
+
+    def take(self, rows: Any) -> Records:
+        """Some of them, by a slice, their numbers or a mask."""
+        columns = (self.topic[rows], self.partition[rows], self.offset[rows], self.stamp[rows], self.spans[rows])
+        return Records(self.topics, self.text, *columns)
+
+    def insert(self, at: list[int], text: bytes, stamps: list[int], spans: list[list[int]]) -> Records:
+        """With more records of the same topic in partition 0, each before the record ``at`` that number.
+
+        ``text`` begins with this one's.
+        """
+        if not at:
+            return self
+        topic, partition = (np.insert(column, at, 0) for column in (self.topic, self.partition))
+        topic[:] = self.topic[0] if len(self) else 0
+        offset, stamp = np.insert(self.offset, at, -1), np.insert(self.stamp, at, stamps)
+        return Records(self.topics, text, topic, partition, offset, stamp, np.insert(self.spans, at, spans, axis=0))
+
+
+def with_key(records: Sequence[Record], key: bytes) -> list[int]:
+    """The numbers of the records that have this key."""
+    if not isinstance(records, Records):
+        return [number for number, record in enumerate(records) if record.key == key]
+    rows = np.flatnonzero(records.spans[:, 1] == len(key)).tolist()
+    return [row for row in rows if records[row].key == key]
 
 
 @lru_cache(maxsize=1 << 16)  # keys are few, and the hash is slow

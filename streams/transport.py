@@ -16,7 +16,9 @@ pinned.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final, Protocol
 
 import faust
@@ -32,6 +34,7 @@ log = logging.getLogger(__name__)
 
 URL_SCHEME: Final = "runs"
 _PAUSE_S: Final = 0.02
+_offset = attrgetter("offset")
 
 
 class Positions(Protocol):
@@ -52,12 +55,12 @@ class Run:
 
     __slots__ = ("epoch", "records", "start", "tp")
 
-    def __init__(self, tp: TP, start: int, epoch: int, records: list[Record]) -> None:
+    def __init__(self, tp: TP, start: int, epoch: int, records: Sequence[Record]) -> None:
         self.tp, self.start, self.epoch, self.records = tp, start, epoch, records
 
 
 class RunSchema(faust.Schema):
-    """Marks a topic as read in runs: ``event.value`` is a Run, its records as aiokafka gives them."""
+    """Marks a topic as read in runs: ``event.value`` is a Run, its records a list or columns."""
 
     def compile(self, app: Any, **_: Any) -> Any:
         async def decode(message: Any, *, propagate: bool = False) -> Any:
@@ -188,7 +191,7 @@ class Consumer(stock.Consumer):
             if times % 2 == 0:  # in vain where a transaction's markers end the log: it looks the same
                 self.seek_back(tp)
 
-    def _from_next(self, tp: TP, records: list[Any]) -> list[Any]:
+    def _from_next(self, tp: TP, records: Sequence[Record]) -> Sequence[Record]:
         """The records from the one that is due on; none if it was passed over, and then it is sought."""
         due = self._next.get(tp)
         if due is None:  # no fold for it (yet)
@@ -196,7 +199,7 @@ class Consumer(stock.Consumer):
         if records[0].offset < due:
             if records[-1].offset < due:  # not there, so aiokafka started over
                 self.positions.cut_short(tp, due)
-            records = [record for record in records if record.offset >= due]
+            records = records[bisect_left(records, due, key=_offset) :]
         if records and records[0].offset > due:
             hole = (due, records[0].offset)
             if self._holes.get(tp) != hole:
