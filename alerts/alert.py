@@ -26,10 +26,11 @@ class Alert:
     """``id`` is unique; ``key`` is ``rule/site``; ``value`` the JSON, the same bytes for the same alert.
 
     ``zone`` is the site's. ``source`` belongs in the record's headers: the body depends on nothing but the
-    readings, the ticks, the rules and the catalogue.
+    readings, the ticks, the rules and the catalogue. ``reason``: why it changed, where it was neither a reading nor a
+    timer (``rule_removed``, ``rule_changed``, ``site_removed``); ``value`` and ``threshold`` are null then.
     """
 
-    def __init__(self, rule: Rule, change: Change, ruleset: str) -> None:
+    def __init__(self, rule: Rule, change: Change, ruleset: str, reason: str | None = None) -> None:
         site, record = rule.sites.all[change.site], change.source
         self.source = Source(record.topic, record.partition, record.offset)
         self.zone = site.zone
@@ -54,9 +55,11 @@ class Alert:
             "value": number(change.value),
             "threshold": number(change.threshold),
             "unit": rule.unit,
-            "message": message(rule, site, change),
+            "message": message(rule, site, change, reason),
             "ruleset": ruleset,
         }
+        if reason:
+            self.body["reason"] = reason
 
     @cached_property
     def value(self) -> bytes:
@@ -78,6 +81,8 @@ def iso(time_ms: int) -> str:
     return (_EPOCH + timedelta(milliseconds=time_ms)).strftime("%Y-%m-%dT%H:%M:%S.") + f"{time_ms % 1000:03d}Z"
 
 
-def number(x: float) -> float | int:
-    """Whole numbers without a decimal point, so that 3600 s is not 3600.0."""
+def number(x: float) -> float | int | None:
+    """Whole numbers without a decimal point, so that 3600 s is not 3600.0; None where there is none (NaN)."""
+    if x != x:
+        return None
     return int(x) if x == int(x) and abs(x) < 2**53 else x

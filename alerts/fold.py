@@ -6,7 +6,9 @@ readings, the ticks, the rules and the catalogue, however the log is cut into ca
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -27,12 +29,13 @@ from sensors.clock import CLOCK_KEY, read_ticks
 from sensors.errors import RunError
 from sensors.quantities import KINDS, topic
 from sensors.record import Record, partition_of
+from sensors.scanner import OF_THE_CLOCK
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 PARTITION_ROW = b"@partition"
 TICK_AHEAD_MS = 60_000  # a tick further ahead of its record's timestamp is not believed
 
-_Tick = tuple[int, int, Record]  # records with readings before it, time in ms, the record it came in
+_Tick = tuple[int, int, Record]  # records up to and with it, time in ms, the record it came in
 
 
 class Outcome:
@@ -42,6 +45,12 @@ class Outcome:
         self.alerts: list[Alert] = []
         self.rejected: list[Rejected] = []
         self.readings = 0  # good and bad
+
+    def add(self, later: Outcome) -> None:
+        """Puts what came after it behind it."""
+        self.alerts += later.alerts
+        self.rejected += later.rejected
+        self.readings += later.readings
 
 
 class Fold:
@@ -66,7 +75,7 @@ class Fold:
             self._quality[kind] = Quality(steps * len(roster.sensors))
         self._outcome = Outcome()
         self._silent = False
-        self._changed_zones: set[int] = set()
+        self._changed = np.zeros(len(self.roster.zones), bool)  # zones
         self.rules = [TYPES[rule.type](rule, self.roster, rulebook.timezone, self._emit) for rule in rulebook.rules]
         of_kind = {kind: [r for r in self.rules if kind in r.kinds and len(r.sites)] for kind in KINDS}
         self._clocked = {kind: [r for r in rules if r.clocked] for kind, rules in of_kind.items()}
@@ -84,9 +93,8 @@ class Fold:
         """
         self._outcome = outcome = Outcome()
         if self.partition is not None and records and records[0].offset <= self.offsets[kind]:
-            records = [r for r in records if r.offset > self.offsets[kind]]
-        readings, ticks = self._parted(kind, records)
-        batch = self._read(kind, readings, ticks)
+            records = records[bisect_right(records, self.offsets[kind], key=attrgetter("offset")) :]
+        batch, ticks = self._read(kind, records)
         if batch is not None:
             for rule in self._unclocked[kind]:
                 rule.readings(batch)
@@ -101,38 +109,43 @@ class Fold:
             self.offsets[kind] = records[-1].offset
         return outcome
 
-    def _parted(self, kind: str, records: Sequence[Record]) -> tuple[list[Record], list[_Tick]]:
-        """The records with readings, and each tick that moves the clock with the number of those before it."""
-        readings: list[Record] = []
-        ticks: list[_Tick] = []
-        clock = self.clock[kind]
-        for record in records:
-            if record.key != CLOCK_KEY:
-                readings.append(record)
-                continue
-            told, more = read_ticks(record.value)
-            if more:
-                readings.append(record)
-            for time, entry in told:
-                if self._believed(kind, time, record, entry) and (clock is None or time > clock):
-                    ticks.append((len(readings), time, record))
-                    clock = time
-        return readings, ticks
-
-    def _read(self, kind: str, records: list[Record], ticks: list[_Tick]) -> Batch | None:
-        """All readings of the call at once, checked and graded: neither depends on ticks but for what is too early."""
+    def _read(self, kind: str, records: Sequence[Record]) -> tuple[Batch | None, list[_Tick]]:
+        """All readings of the call at once, checked and graded (neither depends on ticks but for what is too early),
+        and the ticks.
+        """
         if not records:
-            return None
-        clock = np.full(len(records), -1 if self.clock[kind] is None else self.clock[kind], np.int64)
-        for before, time, _ in ticks:
-            clock[before:] = time
-        batch, rejected = self._intake[kind].read(records, clock)
+            return None, []
+        intake, clock = self._intake[kind], self.clock[kind]
+        found = intake.scan(records)
+        now: Any = -1 if clock is None else clock
+        ticks, more = self._ticks(kind, records, np.flatnonzero(found.sizes == OF_THE_CLOCK).tolist())
+        if ticks:
+            now = np.full(len(records), now, np.int64)
+            for before, time, _ in ticks:
+                now[before:] = time
+        batch, rejected = intake.read(records, found, now, more)
         self._outcome.rejected += rejected
         self._outcome.readings += len(rejected) + (0 if batch is None else len(batch.channel))
         if batch is not None:
             self._quality[kind].grade(batch)
-            self._changed_zones.update(set(self.roster.kinds[kind].channel_zone[batch.channel].tolist()))
-        return batch
+            self._changed[self.roster.kinds[kind].channel_zone[batch.channel]] = True
+        return batch, ticks
+
+    def _ticks(self, kind: str, records: Sequence[Record], told: list[int]) -> tuple[list[_Tick], list[int]]:
+        """Each tick that moves the clock, of the records of the clock; and which of them hold something else too."""
+        ticks: list[_Tick] = []
+        mixed: list[int] = []
+        clock = self.clock[kind]
+        for number in told:
+            record = records[number]
+            times, more = read_ticks(record.value)
+            if more:
+                mixed.append(number)
+            for time, entry in times:
+                if self._believed(kind, time, record, entry) and (clock is None or time > clock):
+                    ticks.append((number + 1, time, record))
+                    clock = time
+        return ticks, mixed
 
     def _step(self, kind: str, batch: Batch | None, start: int, end: int) -> None:
         """The readings between two ticks."""
@@ -151,7 +164,7 @@ class Fold:
 
     def _tick(self, kind: str, time: int, record: Record) -> None:
         if self.clock[kind] is None:
-            self._changed_zones.update(range(len(self.roster.zones)))
+            self._changed[:] = True
         self.clock[kind] = time
         tick = Tick(kind, time, time - self._grace_ms, record)
         for rule in self._clocked[kind]:
@@ -160,16 +173,39 @@ class Fold:
     def _emit(self, rule: Rule, change: Change) -> None:
         if self._silent:
             return
-        self._changed_zones.add(int(rule.sites.zone[change.site]))
+        self._changed[rule.sites.zone[change.site]] = True
         self._outcome.alerts.append(Alert(rule, change, self.ruleset))
+
+    def follow(self, before: Fold, time_ms: int, source: Record) -> Outcome:
+        """Goes on, under other rules or another catalogue, from where a fold stands.
+
+        What is the same keeps its state; what is new begins; an alert whose rule or site is gone is resolved, at
+        ``time_ms`` or the site's latest reading or change, whichever is later.
+        """
+        self._outcome = outcome = Outcome()
+        self.offsets = dict(before.offsets)
+        rules = {rule.rule.id: rule for rule in self.rules}
+        for zone in range(len(before.roster.zones)):
+            state = _decode(before._dump(zone))
+            for rule_id, entry in state["rules"].items():
+                old, new = next(r for r in before.rules if r.rule.id == rule_id), rules.get(rule_id)
+                entry["sites"] = [site if new and new.goes_on_from(old, site) else None for site in entry["sites"]]
+            self._load(zone, state)
+        for rule in before.rules:
+            for site in np.flatnonzero(rule.step.level).tolist():
+                if reason := _why_gone(rule, rule.sites.all[site], rules.get(rule.rule.id)):
+                    outcome.alerts.append(Alert(rule, rule.withdrawn(site, time_ms, source), self.ruleset, reason))
+        self._resume(before.clock)
+        self._changed[:] = True
+        return outcome
 
     def checkpoint(self) -> dict[bytes, bytes]:
         """The rows of state that have changed since the last call: zone → state, and the partition's own row.
 
         The rows hold everything up to ``offsets``, and belong together.
         """
-        rows = {self.roster.zones[zone].encode(): self._dump(zone) for zone in sorted(self._changed_zones)}
-        self._changed_zones.clear()
+        rows = {self.roster.zones[zone].encode(): self._dump(zone) for zone in np.flatnonzero(self._changed).tolist()}
+        self._changed[:] = False
         own = {
             "version": STATE_VERSION,
             "offsets": self.offsets,
@@ -187,7 +223,7 @@ class Fold:
                 self._load(self.roster.zone[key.decode()], state)
         own = _decode(rows[PARTITION_ROW]) if PARTITION_ROW in rows else {}
         self.offsets |= own.get("offsets", {})
-        self._changed_zones.clear()
+        self._changed[:] = False
         self._resume(own.get("clock", {}))
 
     def _resume(self, clock: dict[str, int | None]) -> None:
@@ -227,6 +263,15 @@ class Fold:
             if entry is not None and entry["type"] == rule.type:
                 pairs = [(o, rule.sites.row[s]) for o, s in enumerate(entry["sites"]) if s in rule.sites.row]
                 rule.load(entry["state"], [o for o, _ in pairs], [n for _, n in pairs])
+
+
+def _why_gone(rule: Rule, site: Any, new: Rule | None) -> str | None:
+    """Why a rule at a site does not go on; None where it does."""
+    if new is None:
+        return "rule_removed"
+    if site.id not in new.sites.row:
+        return "site_removed"
+    return None if new.goes_on_from(rule, site.id) else "rule_changed"
 
 
 def applied_offsets(row: bytes) -> dict[str, int]:

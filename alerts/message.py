@@ -31,6 +31,11 @@ _TYPES = {
     "occupancy": ("客流拥挤", "crowding"),
     "waterlog_risk": ("内涝风险", "waterlogging risk"),
 }
+_REASONS = {
+    "rule_removed": ("规则已删除", "the rule was removed"),
+    "rule_changed": ("规则已更改", "the rule was changed"),
+    "site_removed": ("点位已撤除", "the site was removed"),
+}
 
 
 def title(rule_type: str, name: dict[str, str], rule_id: str, lang: str) -> str:
@@ -39,8 +44,13 @@ def title(rule_type: str, name: dict[str, str], rule_id: str, lang: str) -> str:
     return name.get(lang) or words[0 if lang == "zh" else 1]
 
 
-def message(rule: Rule, site: Site, change: Change) -> dict[str, str]:
-    """The two sentences, by language."""
+def message(rule: Rule, site: Site, change: Change, reason: str | None = None) -> dict[str, str]:
+    """The two sentences, by language. ``reason``: why the alert is over, where it was not a reading or a timer."""
+    if reason:
+        why = _REASONS[reason]
+        zh, en = (title(rule.type, rule.rule.name, rule.rule.id, lang) for lang in ("zh", "en"))
+        where = f"{site.district}{site.name}", f"{site.district} {site.name}"
+        return {"zh": f"{where[0]}：{zh}已解除（{why[0]}）", "en": f"{where[1]}: {en} is over ({why[1]})"}
     quantity = _QUANTITIES.get(getattr(rule.rule, "quantity", ""), ("", ""))
     texts = {}
     for n, lang in enumerate(("zh", "en")):

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 from aiokafka import ConsumerRecord
 
+from sensors.announcement import RULES_KEY
 from sensors.catalogue import ID
 from sensors.clock import CLOCK_KEY
 from sensors.quantities import KINDS, QUANTITIES, topic
@@ -43,8 +44,8 @@ class Points:
         return [*self._kinds, self._alerts]
 
     def lines(self, name: str, records: Sequence[ConsumerRecord]) -> Iterator[str]:
-        """The points of records of one topic, in their order; none of a clock tick. Never raises."""
-        records = [record for record in records if record.key != CLOCK_KEY]
+        """The points of records of one topic, in their order; none of a tick or an announcement. Never raises."""
+        records = [record for record in records if record.key not in (CLOCK_KEY, RULES_KEY)]
         if name == self._alerts:
             for record in records:
                 yield from self._alert(record)

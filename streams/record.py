@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from sensors.capture import Writer
 from sensors.errors import InputError, RunError
 from streams import topics
+from streams.rules_log import rules_log
 
 _QUIET_S = 1.0  # following: a partition from which nothing came for so long does not hold up the others
 _LOG_APPEND_TIME = 1  # a record's timestamp_type: the broker's time, which only goes forward
@@ -55,6 +56,8 @@ async def record(
         await consumer.start()
         lanes = await _lanes(consumer, places, from_ms, follow)
         with Writer(out) as capture:
+            if topics.RULES in there and set(names) & set(topics.READINGS):
+                await _write_editions(broker, prefix, capture)
             async for one in _merged(consumer, lanes, from_ms, until_ms, stop or asyncio.Event()):
                 headers = {name: value.decode("utf-8", "replace") for name, value in one.headers}
                 capture.write(
@@ -75,6 +78,14 @@ async def record(
         with contextlib.suppress(KafkaError):
             await consumer.stop()
     return written
+
+
+async def _write_editions(broker: str, prefix: str, capture: Writer) -> None:
+    """The rules and the catalogue come first, every edition of them: with them a replay needs no files."""
+    async with rules_log(broker, None, prefix) as rules:
+        for generation, edition in rules.editions.items():
+            ruleset = rules.rulesets[generation]
+            capture.write(topics.RULES, ruleset, edition.pack(), partition=0, offset=generation)
 
 
 class _Lane:

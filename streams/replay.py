@@ -10,12 +10,14 @@ from typing import Any
 import msgspec
 
 from alerts.alert import order
+from alerts.edition import Editions
 from alerts.fold import Fold, Outcome
 from alerts.rejection import Rejected
 from alerts.rulebook import Rulebook
+from alerts.succession import Succession
 from sensors.capture import Line
 from sensors.catalogue import Catalogue
-from sensors.clock import CLOCK_KEY, CaptureLog, tick
+from sensors.clock import CaptureLog
 from sensors.quantities import KINDS, topic
 from sensors.record import Record
 
@@ -63,12 +65,26 @@ def replay(
     partitions: int = 8,
     until_ms: int | None = None,
     progress: Progress | None = None,
+    editions: Editions | None = None,
 ) -> Replayed:
-    """Folds a capture; InputError where a line of it is broken."""
-    log = CaptureLog(source, partitions, until_ms)
+    """Folds a capture; InputError where a line of it is broken.
+
+    With ``editions`` the rules are those, and change where the capture says; else they are the ones given all along.
+    """
+    log = CaptureLog(source, partitions, until_ms, changes=editions is not None)
     replayed = Replayed()
-    if log.own_ticks:
-        _by_partition(log, catalogue, rulebook, replayed, progress)
+    if editions is not None:
+
+        def succession(partition: int) -> Succession:
+            return Succession(editions.by_generation, editions.first, partition, partitions)
+
+        _by_partition(log, succession, replayed, progress)
+    elif log.own_ticks:
+
+        def fold(partition: int) -> Fold:
+            return Fold(catalogue, rulebook, partition=partition, partitions=partitions)
+
+        _by_partition(log, fold, replayed, progress)
     else:
         _all_at_once(log, catalogue, rulebook, replayed, progress)
     replayed.close()
@@ -76,63 +92,41 @@ def replay(
 
 
 def _by_partition(
-    log: CaptureLog, catalogue: Catalogue, rulebook: Rulebook, replayed: Replayed, progress: Progress | None
+    log: CaptureLog, make: Callable[[int], Fold | Succession], replayed: Replayed, progress: Progress | None
 ) -> None:
     """A capture with ticks of its own: each partition has its own clock, and so its own fold."""
-    folds: dict[int, Fold] = {}
+    folds: dict[int, Fold | Succession] = {}
     runs: dict[tuple[int, str], list[Record]] = defaultdict(list)
     kinds = {topic(kind): kind for kind in KINDS}
 
     def flush() -> None:
         for (partition, kind), run in runs.items():
             if partition not in folds:
-                folds[partition] = Fold(catalogue, rulebook, partition=partition, partitions=log.partitions)
+                folds[partition] = make(partition)
             replayed.add(folds[partition].apply(kind, run))
         runs.clear()
         if progress:
             progress(replayed.readings, log.latest_ms, None)
 
-    for count, record in enumerate(log, 1):
-        assert isinstance(record, Record)
+    for count, record in enumerate(log.records(), 1):
         runs[record.partition, kinds[record.topic]].append(record)
         if count % RUN == 0:
             flush()
     flush()
+    for one in folds.values():
+        if isinstance(one, Succession):
+            replayed.add(one.release())
     replayed.duplicates = sum(fold.duplicates for fold in folds.values())
 
 
 def _all_at_once(
     log: CaptureLog, catalogue: Catalogue, rulebook: Rulebook, replayed: Replayed, progress: Progress | None
 ) -> None:
-    """Ticks that go to all partitions alike: one fold for all zones.
-
-    Of ticks with no reading of a topic between them the first and the last are folded: those between make nothing
-    due that the last does not, at the same times.
-    """
+    """Ticks that go to all partitions alike: one fold for all zones."""
     fold = Fold(catalogue, rulebook, partition=None)
-    runs: dict[str, list[Record]] = {kind: [] for kind in KINDS}
-    kinds = {topic(kind): kind for kind in KINDS}
-    count = 0
-
-    def flush() -> None:
-        for kind, run in runs.items():
-            if run:
-                replayed.add(fold.apply(kind, run))
-                run.clear()
+    for piece in log.pieces():
+        for kind in KINDS:
+            replayed.add(fold.apply(kind, piece.of(topic(kind))))
         if progress:
             progress(replayed.readings, log.latest_ms, None)
-
-    for entry in log:
-        if isinstance(entry, Record):
-            runs[kinds[entry.topic]].append(entry)
-            count += 1
-            if count % RUN == 0:
-                flush()
-        else:
-            pack = tick(entry)
-            for kind, run in runs.items():
-                if len(run) > 1 and run[-1].key == run[-2].key == CLOCK_KEY:
-                    run.pop()
-                run.append(Record(topic(kind), 0, -1, entry, CLOCK_KEY, pack))
-    flush()
     replayed.duplicates = fold.duplicates

@@ -27,7 +27,8 @@ ALERTS: Final = "alerts"
 LAST: Final = "alerts.last"
 ACTIONS: Final = "actions"
 STATE: Final = "state"  # what the folds know, kept by the workers for themselves
-ALL: Final = (*READINGS, REJECTED, ALERTS, LAST, ACTIONS, STATE)
+RULES: Final = "rules"  # every edition of the rules and the catalogue, in partition 0
+ALL: Final = (*READINGS, REJECTED, ALERTS, LAST, ACTIONS, STATE, RULES)
 TICKED: Final = (*READINGS, ALERTS, ACTIONS)  # the clock goes to every partition of these
 PARTITIONS: Final = 8
 
@@ -49,9 +50,9 @@ def settings(name: str, *, live: bool) -> dict[str, str]:
     if name == LAST:
         return {"cleanup.policy": "compact"}
     config = {"cleanup.policy": "delete", "retention.ms": "-1"}
-    if live and name not in (ALERTS, ACTIONS):
+    if live and name not in (ALERTS, ACTIONS, RULES):
         config["retention.ms"] = str(14 * _DAY_MS)
-    if name == REJECTED:
+    if name in (REJECTED, RULES):
         config["max.message.bytes"] = str(REJECTED_RECORD_BYTES)
     elif name in READINGS and live:
         config["message.timestamp.type"] = "LogAppendTime"

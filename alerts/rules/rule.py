@@ -91,6 +91,26 @@ class Rule:
         """Takes back what ``dump`` gave: row ``old[i]`` of it is the site in row ``new[i]`` now."""
         self.step.load(saved, old, new)
 
+    def goes_on_from(self, before: Rule, site: str) -> bool:
+        """Whether what another version of this rule knows of a site is of use to this one.
+
+        Thresholds, waits, hysteresis and names may change; the levels that there are, and what is measured how, not.
+        """
+        if site not in self.sites.row or site not in before.sites.row or before.type != self.type:
+            return False
+        free = {"name", "hysteresis", self.rule.table}
+        if self.rule.model_dump(exclude=free) != before.rule.model_dump(exclude=free):
+            return False
+        return _shape(self.tables[self.sites.row[site]]) == _shape(before.tables[before.sites.row[site]])
+
+    def withdrawn(self, site: int, time: int, source: Record) -> Change:
+        """The change that ends this rule's alert at a site, because the rule or the site is no more."""
+        step, nan = self.step, float("nan")
+        at = max(time, int(step.used[site]), int(step.changed[site]))
+        return Change(
+            site, 0, int(step.level[site]), int(step.onset[site]), at, int(step.seq[site]) + 1, nan, nan, source
+        )
+
     def move(self, site: int, level: int, at: int, value: float, threshold: float, source: Record) -> None:
         """Changes the level: at the time given, or that of a later reading already used or change already made."""
         step = self.step
@@ -149,6 +169,13 @@ class Rule:
     def warnings(cls, rule: Any) -> list[str]:
         """What is allowed in the rule, and likely to be regretted."""
         return []
+
+
+def _shape(table: Any) -> Any:
+    """What of a table of levels has to stay for the state to be of use: which levels there are, and their windows."""
+    if isinstance(table, dict):
+        return {key: _shape(value) for key, value in table.items()}
+    return getattr(table, "window", None)
 
 
 class SensorRule(Rule):

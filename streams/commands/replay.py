@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from alerts import comparison
 from alerts.alert import iso
 from alerts.comparison import Body, Comparison
+from alerts.edition import recorded
 from alerts.levels import LEVEL_NAMES
 from sensors import capture as captures
 from sensors.errors import InputError
@@ -55,7 +56,11 @@ def replay(
     prefix: Annotated[str | None, typer.Option(help="Of the topics; without it: a fresh one.")] = None,
     partitions: Annotated[int, typer.Option(min=1, help="Of each topic.")] = 8,
 ) -> None:
-    """Replays a capture through the rules. The same alerts come out with or without a broker, at any speed."""
+    """Replays a capture through the rules. The same alerts come out with or without a broker, at any speed.
+
+    Without --sites and --rules they are those that were recorded with the capture, changes included, or else the
+    shipped ones.
+    """
     if through is None and (broker or prefix or speed or workers != 1):
         raise InputError("--broker, --workers, --speed and --prefix go with --through kafka")
     if through is not None and workers == 0 and not (broker and prefix is not None):
@@ -69,11 +74,18 @@ def replay(
     until_ms = time_ms(until, "--until")
     if not capture.is_file():
         raise InputError("cannot read the capture: no such file", file=capture)
+    editions = recorded(capture) if sites is None and rules is None else None
 
     with _bar(capture.name) as progress:
         if through is None:
             replayed = fold_capture(
-                capture, catalogue, rulebook, partitions=partitions, until_ms=until_ms, progress=progress
+                capture,
+                catalogue,
+                rulebook,
+                partitions=partitions,
+                until_ms=until_ms,
+                progress=progress,
+                editions=editions,
             )
         else:
             from streams.kafka_replay import replay_through_kafka
@@ -89,6 +101,7 @@ def replay(
                 prefix=prefix,
                 partitions=partitions,
                 progress=progress,
+                editions=None if workers == 0 else editions,
             )
         before = None
         if other is not None:
