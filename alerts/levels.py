@@ -21,6 +21,7 @@ LEVEL_NAMES = ("normal", *LEVELS)
 NEVER = -(1 << 62)  # a time before all others, in ms
 FOREVER = 1 << 62
 
+MOST = float(np.finfo(np.float64).max)  # of an x: JSON has no infinity
 _EXACT = float(1 << 33)  # from here on floats are further apart than 10⁻⁶, so rounding changes nothing
 
 Times = NDArray[np.int64]
@@ -43,18 +44,21 @@ def round6_all(x: Floats) -> Floats:
 class Ladder:
     """The thresholds of one site: level → c, with the hysteresis already taken into account for the way down."""
 
-    __slots__ = ("down_from", "thresholds", "up_from")
+    __slots__ = ("_lowest", "down_from", "thresholds", "up_from")
 
     def __init__(self, thresholds: dict[int, float], hysteresis: float = 0.0) -> None:
         self.thresholds = thresholds
         self.up_from = sorted((level, round6(c)) for level, c in thresholds.items())
         self.down_from = sorted((level, round6(c - hysteresis)) for level, c in thresholds.items())
+        self._lowest = min(c for _, c in (*self.up_from, *self.down_from))
 
     def up(self, x: float) -> int:
         return max((level for level, c in self.up_from if x >= c), default=0)
 
     def step(self, level: int, x: float) -> int:
         """The level after a step with x (rounded to 6 decimals)."""
+        if x < self._lowest:
+            return 0
         down = max((i for i, c in self.down_from if x >= c), default=0)
         return min(max(level, self.up(x)), down)
 

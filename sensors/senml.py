@@ -1,6 +1,6 @@
 """SenML packs (RFC 8428): one JSON array of records, whose base fields carry over to the records after them.
 
-``resolve`` reads a pack record by record and gives a reason for each that cannot be used; ``columns`` reads a
+``resolve`` reads a pack record by record and gives a reason for each that cannot be used; ``columns`` reads
 clean packs at once, and gives up (``None``) on anything out of the ordinary, which is then ``resolve``'s to judge.
 """
 
@@ -27,6 +27,9 @@ _BASE = ("bn", "bt", "bu", "bv", "bs", "bver")
 _OWN = ("n", "u", "v", "vs", "vb", "vd", "s", "t", "ut")
 _NUMBERS = frozenset(("bt", "bv", "bs", "bver", "v", "s", "t", "ut"))
 _FIELDS = frozenset(_BASE + _OWN)
+_DEEPEST = 100  # arrays and objects within each other in a record that is read
+_LONGEST = 256  # characters of a name or a unit that are looked at
+_NOT_MARKS = bytes(set(range(256)) - set(b'[]{}"'))
 
 
 class Malformed(ValueError):
@@ -110,6 +113,8 @@ def columns(packs: list[bytes]) -> Columns | None:
             values += np.array(bv, np.float64)
     bn = _carried([e.bn for e in entries], sizes, "")
     if bn is not None:
+        if max(map(len, bn)) > _LONGEST:
+            return None
         names = list(map(add, bn, names))
     times = np.zeros(count)
     bt = _carried([e.bt for e in entries], sizes, 0.0)
@@ -157,15 +162,29 @@ def load(pack: bytes | None) -> list[Any]:
         text = pack.decode()
     except UnicodeDecodeError as error:
         raise Malformed(f"not UTF-8: {error.reason} at byte {error.start}") from None
+    if pack.count(b"[") + pack.count(b"{") > _DEEPEST and _depth(pack) > _DEEPEST:
+        raise Malformed(f"not JSON that can be read: nested more than {_DEEPEST} deep")
     try:
         array = json.loads(text, parse_constant=_no_constant, parse_int=_integer)
-    except RecursionError:
-        raise Malformed("not JSON that can be read: nested too deeply") from None
     except ValueError as error:
         raise Malformed(f"not JSON: {error}") from None
     if not isinstance(array, list):
         raise Malformed(f"not an array but {_json_type(array)}")
     return array
+
+
+def _depth(pack: bytes) -> int:
+    """How deep a text's brackets are nested, those in strings left out.
+
+    Counted, not tried: how deep Python's own parser gets depends on who calls it, and a reading may not.
+    """
+    if b"\\" in pack:
+        pack = pack.replace(b"\\\\", b"").replace(b'\\"', b"")
+    marks = np.frombuffer(pack.translate(None, _NOT_MARKS), np.uint8)
+    step = np.where((marks == ord("[")) | (marks == ord("{")), 1, -1)
+    quote = marks == ord('"')
+    step[quote | (np.cumsum(quote) % 2 == 1)] = 0
+    return int(np.cumsum(step).max(initial=0))
 
 
 def resolve(array: list[Any], clock: bool = False) -> list[tuple[Any, Reading | Malformed]]:
@@ -176,6 +195,7 @@ def resolve(array: list[Any], clock: bool = False) -> list[tuple[Any, Reading | 
     """
     base: dict[str, Any] = {}
     readings: list[tuple[Any, Reading | Malformed]] = []
+    faults: dict[str, Malformed] = {}  # a pack may hold a million that are bad in the same way
     for record in array:
         try:
             fields = _checked(record)
@@ -185,7 +205,7 @@ def resolve(array: list[Any], clock: bool = False) -> list[tuple[Any, Reading | 
                 readings.append((record, _reading(merged, fields, clock)))
             base = merged
         except Malformed as error:
-            readings.append((record, error))
+            readings.append((record, faults.setdefault(str(error), error.with_traceback(None))))
     return readings
 
 
@@ -200,9 +220,19 @@ def _checked(record: Any) -> dict[str, Any]:
             fine, wanted = isinstance(value, bool), "true or false"
         else:
             fine, wanted = isinstance(value, str), "a string"
+            if fine and field not in ("vs", "vd"):
+                fields[field] = _short(value)
         if not fine:
             raise Malformed(f"`{field}` is {_json_type(value)}, not {wanted}")
     return fields
+
+
+def _short(text: str) -> str:
+    """A name or a unit; cut where it is longer than any known one, for a pack may give it to all of its readings.
+
+    What is left is judged as the whole would be: no id has a `~`.
+    """
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + ("~/" if "/" in text[_LONGEST:] else "~")
 
 
 def _reading(base: dict[str, Any], own: dict[str, Any], clock: bool) -> Reading:
@@ -230,17 +260,30 @@ def to_ms(seconds: float) -> int:
 
 def latest_time(pack: bytes | None, clock: bool = False) -> int | None:
     """The largest absolute time in a pack, in ms (None: it has none); times past the year 9999 do not count."""
-    clean = columns([pack]) if pack else None
-    if clean is not None and all("/" in name for name in clean.names):
-        times = np.minimum(np.rint(clean.times * 1000.0), float(END_OF_TIME))
-        times = times[times < END_OF_TIME]
-        return int(times.max()) if len(times) else None
+    found = _latest_of_clean(pack) if pack else None
+    if found is not None:
+        return found
     try:
         readings = resolve(load(pack), clock)
     except Malformed:
         return None
-    found = [r.time_ms for _, r in readings if isinstance(r, Reading) and r.time_ms < END_OF_TIME]
-    return max(found, default=None)
+    times = [r.time_ms for _, r in readings if isinstance(r, Reading) and r.time_ms < END_OF_TIME]
+    return max(times, default=None)
+
+
+def latest_of_clean(pack: bytes) -> int | None:
+    """What ``latest_time`` is to give for a clean pack; None where ``resolve`` has to look."""
+    clean = columns([pack])
+    if clean is None or not all("/" in name for name in clean.names):
+        return None
+    times = np.minimum(np.rint(clean.times * 1000.0), float(END_OF_TIME))
+    return int(times.max()) if times.max() < END_OF_TIME else None
+
+
+try:
+    from sensors._packs import latest_time as _latest_of_clean
+except ImportError:
+    _latest_of_clean = latest_of_clean
 
 
 def encode(readings: Iterable[tuple[str, str, int, float | bool]]) -> bytes:
@@ -283,7 +326,7 @@ def _no_constant(text: str) -> None:
 
 
 def _integer(text: str) -> int | float:
-    return int(text) if len(text) < 300 else math.copysign(math.inf, -1 if text[0] == "-" else 1)
+    return int(text) if len(text) < 300 else float(text)
 
 
 def _json_type(value: Any) -> str:

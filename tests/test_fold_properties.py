@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from strategies import EVENING, Scenario, line, rules_file, scenario, scenarios, smallest, tick
 from test_fold_contract import DEPTH, sites
 
+from sensors import scanner, senml
 from sensors.errors import InputError
 from sensors.record import Record
 
@@ -26,6 +27,16 @@ LONG = os.environ.get("KAPOK_HYPOTHESIS_PROFILE") == "long"
 # A pack by itself is shrunk by hypothesis.
 shrunk = settings(phases=list(Phase), max_examples=5000 if LONG else 100)
 randoms = st.randoms(use_true_random=False)
+
+
+@pytest.fixture(scope="module", autouse=True, params=["compiled", "python"])
+def scanners(request):
+    """Everything twice: as installed, and as it is where nothing could be compiled."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "python":
+            patch.setattr(scanner, "Scanner", scanner.PythonScanner)
+            patch.setattr(senml, "_latest_of_clean", senml.latest_of_clean)
+        yield
 
 
 def check(drawn: Scenario, one: Callable[[Scenario], Result], other: Callable[[Scenario], Result]) -> None:

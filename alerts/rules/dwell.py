@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import Field
@@ -27,11 +28,15 @@ class Dwell(PresenceRule):
     """
 
     type = "dwell"
+    restarts = False
     words = ("在同一房间已停留 {wait}", "in the same room for {wait}")
 
     class Parameters(PresenceParameters):
         table = "rooms"
         rooms: Rooms
+
+    def waits(self) -> Iterator[dict[int, int]]:
+        return (waits for rooms in self.tables for waits in rooms.values())
 
     def wait(self, site: int, home: Presence) -> tuple[int, dict[int, int]] | None:
         return None if home.away or home.since == NEVER else (home.since, self.tables[site].get(home.room, {}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from alerts import parameters
@@ -25,11 +26,16 @@ class Inactivity(PresenceRule):
     """
 
     type = "inactivity"
+    restarts = True
     words = ("已 {wait} 没有活动", "no motion for {wait}")
 
     class Parameters(PresenceParameters):
         levels: parameters.Waits
         away_levels: parameters.Waits | None = None
+
+    def waits(self) -> Iterator[dict[int, int]]:
+        yield from self.tables
+        yield self.rule.away_levels or {}
 
     def wait(self, site: int, home: Presence) -> tuple[int, dict[int, int]] | None:
         waits = self.rule.away_levels if home.away else self.tables[site]

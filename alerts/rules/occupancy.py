@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, time, timedelta
 from typing import Annotated, Any
 
@@ -10,13 +11,15 @@ from pydantic import BeforeValidator
 
 from alerts import parameters
 from alerts.batch import GOOD, Batch
-from alerts.levels import FOREVER, NEVER, round6
+from alerts.levels import FOREVER, MOST, NEVER, round6
 from alerts.rules.rule import PlaceRule, Site, Tick
 from alerts.table import Table
 from sensors.catalogue import Catalogue, Place
 from sensors.quantities import QUANTITIES
 from sensors.record import Record
+from sensors.senml import END_OF_TIME
 
+_LAST_DAYS = END_OF_TIME - 4 * 86_400_000  # of the year 9999, after which there are no dates
 _IN, _OUT, _COUNT = (list(QUANTITIES["crowd"]).index(q) for q in ("in", "out", "count"))
 
 
@@ -77,7 +80,9 @@ class Occupancy(PlaceRule):
         edge = (np.diff(site, prepend=-1) != 0) | (np.diff(time, prepend=-1) != 0) | (np.diff(record, prepend=-1) != 0)
         starts = np.flatnonzero(edge)
         value = batch.value[rows]
-        change = np.add.reduceat(np.where(quantity == _IN, value, np.where(quantity == _OUT, -value, 0.0)), starts)
+        signed = np.where(quantity == _IN, value, np.where(quantity == _OUT, -value, 0.0))
+        with np.errstate(over="ignore", invalid="ignore"):
+            change = np.add.reduceat(signed, starts)
         counted = np.full(len(rows), np.nan)
         counted[quantity == _COUNT] = value[quantity == _COUNT]
         ends = np.append(starts[1:], len(rows))
@@ -87,16 +92,18 @@ class Occupancy(PlaceRule):
         count = np.where(last >= starts, counted[last], np.nan)
         columns = (site[starts], time[starts], change, count, record[starts])
         for s, at, delta, present, number in zip(*(column.tolist() for column in columns), strict=True):
-            self._apply(s, at, delta, present, batch.records[number])
+            self._apply(s, at, delta, present, batch.records, number)
 
-    def _apply(self, site: int, at: int, change: float, count: float, source: Record) -> None:
-        """The readings of a venue at one time; ``count`` is NaN where there is none."""
+    def _apply(self, site: int, at: int, change: float, count: float, records: Sequence[Record], number: int) -> None:
+        """The readings of a venue at one time, from record ``number``; ``count`` is NaN where there is none."""
         reset = self.venue.reset[site]
         if reset <= at:
-            self._start_or_reset(site, at, at, source)
-        people = max(0.0, self.people[site] + change) if count != count else count
+            self._start_or_reset(site, at, at, records[number])
+        people = min(max(0.0, float(self.people[site]) + change), MOST) if count != count else count
         self.people[site] = people
-        self.step_to(site, round6(people / self._capacity[site]), at, source)
+        x, level = round6(min(people / self._capacity[site], MOST)), int(self.step.level[site])
+        if self.ladders[site].step(level, x) != level:
+            self.step_to(site, x, at, records[number])
         if at > self.step.used[site]:
             self.step.used[site] = at
 
@@ -121,7 +128,7 @@ class Occupancy(PlaceRule):
 
     def _next_reset(self, after: int) -> int:
         """The first reset time later than ``after``, both in ms."""
-        if self.rule.reset is None:
+        if self.rule.reset is None or after >= _LAST_DAYS:
             return FOREVER
         local = datetime.fromtimestamp(after / 1000, self.timezone)
         for days in range(3):

@@ -9,7 +9,7 @@ import numpy as np
 
 from alerts import parameters
 from alerts.batch import BySensor
-from alerts.levels import Floats, round6_all
+from alerts.levels import MOST, Floats, round6_all
 from alerts.rules.level import Level
 
 
@@ -53,7 +53,7 @@ class Rise(Level):
             while lows[0][0] < time - self.rule.window:
                 lows.popleft()
             x[row] = value - lows[0][1]
-        return round6_all(x)
+        return np.minimum(round6_all(x), MOST)
 
     def dump(self, zone: int) -> dict[str, Any]:
         return super().dump(zone) | {"lows": [list(lows) for lows in self._lows[self.sites.of_zone[zone]]]}

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alerts import parameters
 from alerts.batch import GOOD, Batch
-from alerts.levels import round6
+from alerts.levels import MOST, NEVER, Floats, Times, round6_all
 from alerts.roster import Sites
 from alerts.rules.rule import Rule, Site, Tick
+from alerts.table import Table
 from sensors.catalogue import Catalogue, Place
 from sensors.record import Record
 
@@ -19,75 +21,113 @@ STORM_ENDS_AFTER = 360  # minutes without rain
 RECENT = 15  # minutes over which the rain to come is judged
 AHEAD = 30  # minutes for which it is taken to go on
 _NEEDED = ("runoff", "interception_mm", "storage_mm", "drainage_mm_h", "hollow_ratio")
+_MOST = 1e12  # mm in one reading; keeps sums within int64
+_ROOM = 10_000  # readings that may wait before those of one minute and sensor are put together
+
+Rows = NDArray[np.intp]
 
 
-class Catchment:
-    """The water balance of one catchment: what it has caught, what lies in it, and what is coming (mm)."""
+class Catchments:
+    """The water balance of catchments: what each has caught, what lies in it, and what is coming (mm)."""
 
-    __slots__ = (
-        *("runoff", "interception", "storage", "drained", "hollow_ratio"),
-        *("caught", "depths", "dry", "next_minute", "rain", "recent", "water"),
-    )
+    def __init__(self, places: list[Place]) -> None:
+        def column(field: str) -> Floats:
+            return np.array([getattr(place, field) or 0.0 for place in places], np.float64)
 
-    def __init__(self, place: Place) -> None:
-        self.runoff, self.interception = place.runoff or 0.0, place.interception_mm or 0.0
-        self.storage, self.drained = place.storage_mm or 0.0, (place.drainage_mm_h or 0.0) / 60  # per minute
-        self.hollow_ratio = place.hollow_ratio or 0.0
-        self.water = 0.0
-        self.caught = 0.0  # of this storm's rain, lost to interception
-        self.dry = STORM_ENDS_AFTER  # minutes since it last rained
-        self.recent = [0.0] * RECENT
-        self.next_minute: int | None = None
-        self.rain: dict[int, dict[str, int]] = {}  # minute → station id → thousandths of a mm
-        self.depths: dict[int, dict[str, float]] = {}  # minute → gauge id → last depth in m
+        self.runoff, self.interception, self.storage = map(column, ("runoff", "interception_mm", "storage_mm"))
+        self.hollow_ratio, self.drained = column("hollow_ratio"), column("drainage_mm_h") / 60  # per minute
+        # `caught`: of this storm's rain, lost to interception; `dry`: minutes since it last rained
+        self.state = Table(len(places), water=np.float64, caught=np.float64, dry=np.int64, recent=(np.float64, RECENT))
+        for name, start in (("water", 0.0), ("caught", 0.0), ("dry", STORM_ENDS_AFTER), ("recent", 0.0)):
+            getattr(self.state, name)[:] = start
 
-    def pending(self, default: int) -> int:
-        """The earliest minute that has a reading waiting."""
-        return min((*self.rain, *self.depths), default=default)
+    def idle(self) -> NDArray[np.bool_]:
+        """Nothing is in it, and nothing has come of late: without readings a minute changes nothing but ``dry``."""
+        return (self.state.water == 0) & (self.state.dry > RECENT)
 
-    @property
-    def idle(self) -> bool:
-        """Nothing is in it, and nothing has come of late: without readings a minute changes nothing."""
-        return not self.water and self.dry > RECENT
+    def still(self) -> NDArray[np.bool_]:
+        """What lies in it stays there: without readings a minute changes nothing but ``dry``, as ``idle``."""
+        return (self.drained == 0) & (self.state.dry > RECENT)
 
-    def minute(self, number: int) -> float:
-        """Takes one minute's step; the predicted depth in m, the larger of now and half an hour ahead.
+    def minute(self, rows: Rows, rain: Floats, gauged: NDArray[np.bool_], depth: Floats) -> Floats:
+        """Takes one minute's step at these rows; the predicted depths in m, the larger of now and half an hour ahead.
 
-        The steps are those of docs/rules.md, "waterlog_risk".
+        ``rain`` in mm; ``depth`` in m, where ``gauged`` says that one was measured. The steps are those of
+        docs/rules.md, "waterlog_risk".
         """
-        stations, gauges = self.rain.pop(number, None), self.depths.pop(number, None)
-        rain = sum(stations.values()) / 1000 / len(stations) if stations else 0.0
-        if rain > 0:
-            if self.dry >= STORM_ENDS_AFTER:
-                self.caught = 0.0
-            self.dry = 0
-        else:
-            self.dry += 1
-        lost = min(rain, self.interception - self.caught)
-        self.caught += lost
-        self.water = max(0.0, self.water + self.runoff * (rain - lost) - self.drained)
-        depth = max(gauges.values()) if gauges else None
-        if self.idle and not rain and not depth:
-            return 0.0
-        if depth is not None:
-            if depth > 0:
-                self.water = self.storage + 1000 * depth / self.hollow_ratio
-            else:
-                self.water = min(self.water, self.storage)
-        mean = 0.0
-        if self.dry <= RECENT:  # after that many dry minutes all of them are 0
-            self.recent = [*self.recent[1:], rain]
-            mean = sum(self.recent) / RECENT
-        ahead = max(0.0, self.water + AHEAD * (self.runoff * mean - self.drained))
-        return max(self._depth(self.water), self._depth(ahead))
+        state, storage, ratio = self.state, self.storage[rows], self.hollow_ratio[rows]
+        runoff, drained = self.runoff[rows], self.drained[rows]
+        dry, caught = state.dry[rows], state.caught[rows]
+        caught = np.where((rain > 0) & (dry >= STORM_ENDS_AFTER), 0.0, caught)
+        dry = np.where(rain > 0, 0, dry + 1)
+        lost = np.minimum(rain, self.interception[rows] - caught)
+        state.dry[rows], state.caught[rows] = dry, caught + lost
+        water = np.maximum(0.0, state.water[rows] + runoff * (rain - lost) - drained)
+        measured = np.where(depth > 0, storage + 1000 * depth / ratio, np.minimum(water, storage))
+        state.water[rows] = water = np.where(gauged, measured, water)
+        mean = np.zeros(len(rows))
+        wet = np.flatnonzero(dry <= RECENT)  # after that many dry minutes all of them are 0
+        if len(wet):
+            recent = np.column_stack((state.recent[rows[wet], 1:], rain[wet]))
+            state.recent[rows[wet]] = recent
+            total = np.zeros(len(wet))
+            for column in recent.T:  # one after another: numpy's sum would round otherwise
+                total += column
+            mean[wet] = total / RECENT
+        ahead = np.maximum(0.0, water + AHEAD * (runoff * mean - drained))
+        now, then = (np.maximum(0.0, w - storage) * ratio / 1000 for w in (water, ahead))
+        return np.maximum(now, then)
 
-    def _depth(self, water: float) -> float:
-        return max(0.0, water - self.storage) * self.hollow_ratio / 1000
+
+class Waiting:
+    """What was measured in minutes that are not over yet: one amount for each minute and sensor.
+
+    Of several readings the amounts are added up (``sums``), or the last one counts.
+    """
+
+    def __init__(self, *, sums: bool) -> None:
+        self._sums = sums
+        self._parts: list[tuple[Times, Rows, NDArray[Any]]] = []
+        self._added = self._kept = 0
+
+    def add(self, minute: Times, sensor: Rows, amount: NDArray[Any]) -> None:
+        """Takes readings, in log order."""
+        if len(minute):
+            self._parts.append((minute, sensor, amount))
+            self._added += len(minute)
+            if self._added > 2 * self._kept + _ROOM:
+                self.rows()
+
+    def rows(self) -> tuple[Times, Rows, NDArray[Any]]:
+        """All of them: minute, sensor row, amount."""
+        if self._added or not self._parts:
+            none = np.empty(0, np.int64)
+            minute, sensor, amount = map(np.concatenate, zip(*(self._parts or [(none, none, none)]), strict=True))
+            order = np.lexsort((sensor, minute))  # stable: of one minute and sensor they stay in log order
+            minute, sensor, amount = minute[order], sensor[order], amount[order]
+            if len(minute):
+                first = np.flatnonzero((np.diff(minute, prepend=-1) != 0) | (np.diff(sensor, prepend=-1) != 0))
+                last = np.append(first[1:], len(minute)) - 1
+                amount = np.add.reduceat(amount, first) if self._sums else amount[last]
+                minute, sensor = minute[first], sensor[first]
+            self._parts = [(minute, sensor, amount)]
+            self._added, self._kept = 0, len(minute)
+        return self._parts[0]
+
+    def take(self, closed: int) -> tuple[Times, Rows, NDArray[Any]]:
+        """Those of minutes before ``closed``, which wait no longer."""
+        minute, sensor, amount = self.rows()
+        over = minute < closed
+        if not over.any():
+            return minute[:0], sensor[:0], amount[:0]
+        self._parts = [(minute[~over], sensor[~over], amount[~over])]
+        self._kept = len(self._parts[0][0])
+        return minute[over], sensor[over], amount[over]
 
 
 class WaterlogRisk(Rule):
     """x is the depth in m that is predicted for the hollow of a catchment, once for each minute whose end both the
-    flood and the rain clock (minus grace) have reached. See ``Catchment.minute`` for the model.
+    flood and the rain clock (minus grace) have reached. See ``Catchments.minute`` for the model.
 
         [[rule]]
         id = "waterlog-risk"
@@ -111,14 +151,18 @@ class WaterlogRisk(Rule):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.catchments = [Catchment(site) for site in self.sites.all if isinstance(site, Place)]
+        places = [site for site in self.sites.all if isinstance(site, Place)]
+        self.catchments = Catchments(places)
+        self._next = Table(len(places), minute=np.int64)  # the first one that was not taken yet
+        self._waiting = {kind: Waiting(sums=kind == "rain") for kind in self.kinds}
         self._now: dict[str, int | None] = {"flood": None, "rain": None}
-        self._lowest = [min(c for _, c in ladder.up_from) for ladder in self.ladders]
+        self._judged = np.zeros(len(places), bool)  # by these thresholds, since the state was loaded
+        self._lowest = np.array([min(c for _, c in ladder.up_from) for ladder in self.ladders])
         of_zone = {site.zone: row for row, site in enumerate(self.sites.all)}
-        self._ids = {kind: [s.id for s in self.roster.kinds[kind].sensors.all] for kind in self.kinds}
+        self._sensors = {kind: self.roster.kinds[kind].sensors for kind in self.kinds}
         self._site_of = {
-            kind: np.array([of_zone.get(s.zone, -1) for s in self.roster.kinds[kind].sensors.all], np.int64)
-            for kind in self.kinds
+            kind: np.array([of_zone.get(s.zone, -1) for s in sensors.all], np.int64)
+            for kind, sensors in self._sensors.items()
         }
 
     @property
@@ -142,72 +186,105 @@ class WaterlogRisk(Rule):
                     raise ValueError(f"the catchment {site.id} needs a `{field}` that is not negative; it has {value}")
 
     def readings(self, batch: Batch) -> None:
-        rows = np.flatnonzero(batch.grade == GOOD)
-        sensor, minute = batch.sensor[rows], batch.time[rows] // MINUTE_MS
-        site = self._site_of[batch.kind][sensor]
+        minute = batch.time // MINUTE_MS
         now = self._now[batch.kind]
         # the minutes that this topic's own clock has closed take nothing more
-        wanted = (site >= 0) & (minute >= (now // MINUTE_MS if now is not None else 0))
-        rain = batch.kind == "rain"
-        columns = (site[wanted], minute[wanted], sensor[wanted], batch.value[rows][wanted])
-        ids = self._ids[batch.kind]
-        for s, m, row, value in zip(*(column.tolist() for column in columns), strict=True):
-            catchment, who = self.catchments[s], ids[row]
-            if rain:
-                stations = catchment.rain.setdefault(m, {})
-                stations[who] = stations.get(who, 0) + round(value * 1000)
-            else:
-                catchment.depths.setdefault(m, {})[who] = value
+        wanted = (batch.grade == GOOD) & (minute >= (now // MINUTE_MS if now is not None else 0))
+        wanted &= self._site_of[batch.kind][batch.sensor] >= 0
+        rows = np.flatnonzero(wanted)
+        amount = batch.value[rows]
+        if batch.kind == "rain":
+            amount = np.rint(np.clip(amount, -_MOST, _MOST) * 1000).astype(np.int64)
+        self._waiting[batch.kind].add(minute[rows], batch.sensor[rows], amount)
 
     def due(self, tick: Tick) -> None:
         before = self._closed()
         now = self._now[tick.kind]
         self._now[tick.kind] = tick.now if now is None else max(now, tick.now)
         closed = self._closed()
-        if closed is None or closed == before:
-            return
-        for site, catchment in enumerate(self.catchments):
-            self._take(site, catchment, closed, tick.record)
+        if closed is not None and closed != before:
+            self._take(closed, tick.record)
 
     def _closed(self) -> int | None:
         """The first minute whose end the two clocks have not both reached."""
         flood, rain = self._now["flood"], self._now["rain"]
         return None if flood is None or rain is None else min(flood, rain) // MINUTE_MS
 
-    def _take(self, site: int, catchment: Catchment, closed: int, source: Record) -> None:
-        """All minutes before ``closed`` that this catchment has not taken yet."""
-        minute = catchment.next_minute
-        minute = min(catchment.pending(closed), closed) if minute is None else minute
-        while minute < closed:
-            if catchment.idle and self._lowest[site] > 0 and not self.step.level[site]:
-                skipped = min(catchment.pending(closed), closed) - minute
-                catchment.dry += skipped
-                minute += skipped
-                if minute == closed:
-                    break
-            x = round6(catchment.minute(minute))
-            minute += 1
-            if x >= self._lowest[site] or self.step.level[site] > 0:
-                self.step_to(site, x, minute * MINUTE_MS, source)
-        catchment.next_minute = minute
+    def _take(self, closed: int, source: Record) -> None:
+        """All minutes before ``closed`` that a catchment has not taken yet."""
+        waiting = {kind: self._waiting[kind].take(closed) for kind in self.kinds}
+        following = self._next.minute
+        first = self._first_waiting(waiting, closed)
+        following[:] = np.where(following == NEVER, first, following)
+        while True:
+            # nothing happens in an idle catchment until its next reading, nor where water stands, once that was judged
+            quiet = self.catchments.idle() & (self._lowest > 0) & (self.step.level == 0)
+            quiet |= self.catchments.still() & self._judged
+            skipped = np.maximum(np.where(quiet, first - following, 0), 0)
+            dry = self.catchments.state.dry
+            dry += skipped
+            following += skipped
+            minute = int(following.min(initial=closed))
+            if minute >= closed:
+                return
+            self._minute(np.flatnonzero(following == minute), minute, waiting, source)
+            following[following == minute] += 1
+            waiting = {kind: (m[m > minute], s[m > minute], a[m > minute]) for kind, (m, s, a) in waiting.items()}
+            first = self._first_waiting(waiting, closed)
+
+    def _first_waiting(self, waiting: dict[str, Any], closed: int) -> Times:
+        """Per catchment the first minute that has a reading, or ``closed``."""
+        first = np.full(len(self.sites), closed)
+        for kind, (minute, sensor, _) in waiting.items():
+            np.minimum.at(first, self._site_of[kind][sensor], minute)
+        return first
+
+    def _minute(self, sites: Rows, number: int, waiting: dict[str, Any], source: Record) -> None:
+        """One minute at these catchments, which all have come to it."""
+        minute, sensor, amount = waiting["rain"]
+        here = minute == number
+        site, sums, stations = self._site_of["rain"], np.zeros(len(self.sites), np.int64), np.zeros(len(self.sites))
+        np.add.at(sums, site[sensor[here]], amount[here])
+        np.add.at(stations, site[np.unique(sensor[here])], 1)
+        rain = sums / 1000 / np.maximum(stations, 1)
+        minute, sensor, amount = waiting["flood"]
+        here = minute == number
+        last = np.full(len(self._site_of["flood"]), -np.inf)  # of a gauge; a later one takes the place of an earlier
+        last[sensor[here]] = amount[here]
+        depth = np.full(len(self.sites), -np.inf)
+        np.maximum.at(depth, self._site_of["flood"][sensor[here]], last[sensor[here]])
+        gauged = depth[sites] > -np.inf
+        with np.errstate(over="ignore"):
+            x = self.catchments.minute(sites, rain[sites], gauged, np.where(gauged, depth[sites], 0.0))
+            x = np.minimum(round6_all(x), MOST)
+        for row in np.flatnonzero((x >= self._lowest[sites]) | (self.step.level[sites] > 0)).tolist():
+            self.step_to(int(sites[row]), float(x[row]), (number + 1) * MINUTE_MS, source)
+        self._judged[sites] = True
 
     def resume(self, tick: Tick) -> None:
         self.due(tick)
 
     def dump(self, zone: int) -> dict[str, Any]:
-        catchments = self.catchments[self.sites.of_zone[zone]]
-        saved = []
-        for c in catchments:
-            rain = [[minute, list(stations.items())] for minute, stations in c.rain.items()]
-            depths = [[minute, list(gauges.items())] for minute, gauges in c.depths.items()]
-            saved.append([c.water, c.caught, c.dry, c.recent, c.next_minute, rain, depths])
-        return super().dump(zone) | {"catchments": saved}
+        rows = self.sites.of_zone[zone]
+        waiting = {}
+        for kind, sensors in self._sensors.items():
+            minute, sensor, amount = self._waiting[kind].rows()
+            of_zone = sensors.of_zone[zone]
+            here = (sensor >= of_zone.start) & (sensor < of_zone.stop)
+            ids = [sensors.all[row].id for row in sensor[here].tolist()]
+            waiting[kind] = list(zip(minute[here].tolist(), ids, amount[here].tolist(), strict=True))
+        return (
+            super().dump(zone) | self.catchments.state.dump(rows) | {"next": self._next.dump(rows), "waiting": waiting}
+        )
 
     def load(self, saved: dict[str, Any], old: list[int], new: list[int]) -> None:
         super().load(saved, old, new)
-        for i, site in zip(old, new, strict=True):
-            c = self.catchments[site]
-            c.water, c.caught, c.dry, recent, c.next_minute, rain, depths = saved["catchments"][i]
-            c.recent = list(recent)
-            c.rain = {minute: dict(stations) for minute, stations in rain}
-            c.depths = {minute: dict(gauges) for minute, gauges in depths}
+        self.catchments.state.load(saved, old, new)
+        self._next.load(saved["next"], old, new)
+        for kind, waiting in saved["waiting"].items():
+            row = self._sensors[kind].row
+            known = [(minute, row[who], amount) for minute, who, amount in waiting if who in row]
+            if known:
+                minute, sensor, amount = zip(*known, strict=True)
+                kept = np.int64 if kind == "rain" else np.float64
+                self._waiting[kind].add(np.array(minute), np.array(sensor), np.array(amount, kept))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -21,6 +22,8 @@ from sensors.record import Record
 MINUTE_MS = 60_000
 _NOTHING = np.iinfo(np.int64).min  # in a minute in which nothing was reported
 _MOST = 1e12  # of a quantity in one reading; keeps sums within int64
+
+Source = Callable[[int], Record]  # of a site
 
 
 class Window(BaseModel):
@@ -101,9 +104,12 @@ class WindowSum(PlaceRule):
         if self.rule.per == "sensor":
             usable |= batch.grade == LATE
         rows = np.flatnonzero(usable & (batch.quantity == self._quantity))
+        site = self.place_of[batch.sensor[rows]]
+        past = (batch.grade[rows] == LATE) & (batch.time[rows] // MINUTE_MS <= self._reached.minute[site] - self._size)
+        if past.any():  # no window can have them any more, and there may be years of them
+            rows, site = rows[~past], site[~past]
         if not len(rows):
             return
-        site = self.place_of[batch.sensor[rows]]
         order = np.argsort(site, kind="stable")
         rows, site = rows[order], site[order]
         time, record = batch.time[rows], batch.record[rows]
@@ -118,8 +124,7 @@ class WindowSum(PlaceRule):
         late = batch.grade[rows] == LATE
         by_round = np.argsort(nth, kind="stable")
         for part in np.split(by_round, np.flatnonzero(np.diff(nth[by_round])) + 1):
-            records = [batch.records[i] for i in record[part].tolist()]
-            self._round(site[part], time[part], thousandths[part], late[part], records)
+            self._round(site[part], time[part], thousandths[part], late[part], record[part], batch.records)
 
     def _round(
         self,
@@ -127,13 +132,17 @@ class WindowSum(PlaceRule):
         time: NDArray[np.int64],
         thousandths: NDArray[np.int64],
         late: NDArray[np.bool_],
-        records: list[Record],
+        record: NDArray[np.int64],
+        records: Sequence[Record],
     ) -> None:
         """The next group of readings of each of these sites; those of one group have one time."""
         minute = time // MINUTE_MS
         groups, first = np.unique(site, return_index=True)
-        sources = {int(s): records[i] for s, i in zip(groups, first.tolist(), strict=True)}
-        self._advance(groups, minute[first], sources)
+
+        def source(site: int) -> Record:
+            return records[int(record[first[np.searchsorted(groups, site)]])]
+
+        self._advance(groups, minute[first], source)
         reached, slot = self._reached.minute[site], minute % self._size
         empty = self._minutes[slot, site] == _NOTHING
         counts = (minute > reached - self._size) & (~late | empty)
@@ -144,7 +153,7 @@ class WindowSum(PlaceRule):
         for i in range(len(self._levels)):
             inside = minute[counts] > reached[counts] - self._window[i][where]
             np.add.at(self._sums[i], where[inside], amount[inside])
-        self._evaluate(groups, time[first], sources)
+        self._evaluate(groups, time[first], source)
         used = self.step.used
         used[groups] = np.maximum(used[groups], time[first])
 
@@ -152,9 +161,9 @@ class WindowSum(PlaceRule):
         behind = np.flatnonzero(self._reached.minute < tick.now // MINUTE_MS)
         if len(behind):
             target = np.full(len(behind), tick.now // MINUTE_MS)
-            self._advance(behind, target, dict.fromkeys(behind.tolist(), tick.record))
+            self._advance(behind, target, lambda _: tick.record)
 
-    def _advance(self, site: NDArray[np.int64], target: NDArray[np.int64], sources: dict[int, Record]) -> None:
+    def _advance(self, site: NDArray[np.int64], target: NDArray[np.int64], source: Source) -> None:
         """Moves sites on to their target minutes; levels fall at the whole minute at which they are due."""
         minute = self._reached.minute
         fresh = minute[site] == NEVER
@@ -164,7 +173,8 @@ class WindowSum(PlaceRule):
             site, target = site[behind], target[behind]
             if not len(site):
                 return
-            far = (target - minute[site] > 8) & (self.step.level[site] == 0) & ~self._negative[site]
+            far = (target - minute[site] > 8) & (self.step.level[site] == 0)
+            far[far] &= ~self._negative[site[far]] | (self._minutes[:, site[far]] == _NOTHING).all(axis=0)
             for s, to in zip(site[far].tolist(), target[far].tolist(), strict=True):
                 self._jump(s, to)
             site, target = site[~far], target[~far]
@@ -178,7 +188,7 @@ class WindowSum(PlaceRule):
             self._minutes[now % self._size, site] = _NOTHING
             alert = (self.step.level[site] > 0) | self._negative[site]
             if alert.any():
-                self._evaluate(site[alert], now[alert] * MINUTE_MS, sources)
+                self._evaluate(site[alert], now[alert] * MINUTE_MS, source)
 
     def _jump(self, site: int, target: int) -> None:
         """Moves a site at level 0 over many minutes at once: sums only fall, and there is nothing to fall from."""
@@ -192,7 +202,7 @@ class WindowSum(PlaceRule):
         for i in range(len(self._levels)):
             self._sums[i, site] = held[age < self._window[i, site]].sum()
 
-    def _evaluate(self, site: NDArray[np.int64], at: NDArray[np.int64], sources: dict[int, Record]) -> None:
+    def _evaluate(self, site: NDArray[np.int64], at: NDArray[np.int64], source: Source) -> None:
         """One level step at each of these sites."""
         before = self.step.level[site]
         up, down = np.zeros(len(site), np.int8), np.zeros(len(site), np.int8)
@@ -205,7 +215,7 @@ class WindowSum(PlaceRule):
             s, old, new = int(site[n]), int(before[n]), int(after[n])
             level = max(old, new)
             total = float(self._sums[self._levels.index(level), s] / 1000)
-            self.move(s, new, int(at[n]), round6(total), self.tables[s][level].sum, sources[s])
+            self.move(s, new, int(at[n]), round6(total), self.tables[s][level].sum, source(s))
 
     def resume(self, tick: Tick) -> None:
         self.due(tick)
