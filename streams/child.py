@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from sensors.errors import RunError
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _TAIL_BYTES = 4096
+_PORTS = range(20_000, 32_000)  # below those of outgoing connections on Linux and elsewhere
 
 
 class Child:
@@ -83,6 +85,10 @@ class Child:
         """Sends SIGTERM, on which brokers and workers end in order."""
         self._process.terminate()
 
+    def send(self, number: signal.Signals) -> None:
+        """Sends it a signal."""
+        self._process.send_signal(number)
+
     def stop(self, seconds: float = 30) -> int:
         """Asks it to end, kills it if it has not by then, and gives its exit code."""
         self.ask_to_end()
@@ -99,10 +105,12 @@ class Child:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port on loopback that is free now, and which no outgoing connection is given while it is."""
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def accepts(port: int) -> bool:

@@ -3,45 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
-_FULL = 20_000  # records not yet acknowledged, above which the folds wait
+_FULL = 20_000  # alerts not yet acknowledged, above which the folds wait
+_MOST = 1_000_000  # records that can wait: one record with a megabyte of bad readings gives half of that
+_TURN = 100  # records after which others have a turn
 
 Headers = Sequence[tuple[str, bytes]]
+Body = Callable[[], tuple[bytes, Headers]]  # value and headers, made when they are sent
+
+
+class _Letter(NamedTuple):
+    source: int
+    number: int
+    topic: str
+    key: bytes | None
+    body: Body
+    partition: int | None
 
 
 class Outbox:
     """Sends records with ``acks=all``, and knows for each source when all that it had given is acknowledged.
 
     A source is the partition whose fold produced the records. ``put`` does not wait, so a fold's step and the
-    handing over of its output happen together, whatever is cancelled around them.
+    handing over of its output happen together, whatever is cancelled around them. Alerts go before what else
+    there is, however much that is.
     """
 
     def __init__(self, producer: AIOKafkaProducer, failed: Callable[[BaseException], None]) -> None:
         self._producer, self._failed = producer, failed
-        self._waiting: deque[tuple[int, int, str, bytes | None, bytes, int | None, Headers]] = deque()
-        self._pending: dict[int, dict[int, None]] = defaultdict(dict)  # source: numbers, oldest first
+        self._urgent: deque[_Letter] = deque()
+        self._others: deque[_Letter] = deque()
+        # source: numbers, oldest first; an OrderedDict finds its first one at once, whatever was taken out before it
+        self._pending: dict[int, OrderedDict[int, None]] = defaultdict(OrderedDict)
         self._number = 0
-        self._open = 0
+        self.acknowledged = 0
         self._filled, self._moved = asyncio.Event(), asyncio.Event()
 
     def put(
-        self,
-        source: int,
-        topic: str,
-        key: bytes | None,
-        value: bytes,
-        headers: Headers = (),
-        partition: int | None = None,
+        self, source: int, topic: str, key: bytes | None, body: Body, partition: int | None = None, urgent: bool = True
     ) -> None:
         """Takes a record to be sent; the key chooses the partition unless one is given."""
         self._number += 1
-        self._open += 1
         self._pending[source][self._number] = None
-        self._waiting.append((source, self._number, topic, key, value, partition, headers))
+        lane = self._urgent if urgent else self._others
+        lane.append(_Letter(source, self._number, topic, key, body, partition))
         self._filled.set()
 
     async def run(self) -> None:
@@ -49,18 +59,20 @@ class Outbox:
         while True:
             await self._filled.wait()
             self._filled.clear()
-            while self._waiting:
-                source, number, topic, key, value, partition, headers = self._waiting.popleft()
+            sent = 0
+            while self._urgent or self._others:
                 try:
-                    sent = await self._producer.send(topic, value, key, partition, headers=list(headers))
+                    await self._send((self._urgent or self._others).popleft())
                 except Exception as error:
                     self._failed(error)
                     return
-                sent.add_done_callback(lambda future, at=(source, number): self._acknowledged(future, *at))
+                sent += 1
+                if sent % _TURN == 0:
+                    await asyncio.sleep(0)
 
     async def room(self) -> None:
         """Waits while too much is under way."""
-        while self._open > _FULL:
+        while len(self._urgent) > _FULL or self._number - self.acknowledged > _MOST:
             self._moved.clear()
             await self._moved.wait()
 
@@ -71,12 +83,18 @@ class Outbox:
             self._moved.clear()
             await self._moved.wait()
 
-    def _acknowledged(self, future: asyncio.Future[object], source: int, number: int) -> None:
+    async def _send(self, letter: _Letter) -> None:
+        value, headers = letter.body()
+        sent = await self._producer.send(letter.topic, value, letter.key, letter.partition, headers=list(headers))
+        at = letter.source, letter.number
+        sent.add_done_callback(lambda future: self._acknowledge(future, *at))
+
+    def _acknowledge(self, future: asyncio.Future[object], source: int, number: int) -> None:
         if future.cancelled():
             return
         if error := future.exception():
             self._failed(error)
             return
         del self._pending[source][number]
-        self._open -= 1
+        self.acknowledged += 1
         self._moved.set()

@@ -6,8 +6,12 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 
-from alerts.fold import Fold, Outcome
+from alerts.alert import Alert
+from alerts.fold import Outcome
+from alerts.rejection import Rejected
+from alerts.succession import Succession
 from sensors.quantities import KINDS, topic
 from streams.outbox import Headers, Outbox
 from streams.state_log import StateWriter
@@ -30,50 +34,61 @@ class Partition:
         self,
         number: int,
         prefix: str,
-        fold: Fold,
+        succession: Succession,
         found: Found,
         outbox: Outbox,
         state: StateWriter,
         alert_ends: Callable[[], Mapping[int, int]],
     ) -> None:
         """``alert_ends``: where the partitions of ``alerts`` ended when the broker was last asked."""
-        self.number, self.fold, self._outbox, self._state = number, fold, outbox, state
+        self.number, self.succession, self._outbox, self._state = number, succession, outbox, state
         self._sent, self._sent_since = found.sent.places, found.sent.since
         self._alert_ends = lambda: alert_ends() or found.sent.ends
         self._names = {prefix + topic(kind): kind for kind in KINDS}
-        self.next = {kind: max(fold.offsets[kind] + 1, found.begins[kind]) for kind in KINDS}
-        self.kept = {kind: fold.offsets[kind] + 1 for kind in KINDS}
+        self.told = dict.fromkeys(KINDS, -1)  # the generation of the rules last announced by this worker
+        offsets = succession.fold.offsets
+        self._begins = found.begins
+        self.next = self.applied()
+        self.kept = {kind: offsets[kind] + 1 for kind in KINDS}
         self._alerts, self._last, self._rejected = prefix + ALERTS, prefix + LAST, prefix + REJECTED
         self._changed = False
         self._applied_at = self._written_at = time.monotonic()
         self._writing = asyncio.Lock()
 
+    def applied(self) -> dict[str, int]:
+        """Per kind the offset after what is folded: ``next``, but where a topic waits for others before new rules."""
+        return {kind: max(offset + 1, self._begins[kind]) for kind, offset in self.succession.fold.offsets.items()}
+
     def apply(self, kind: str, run: Run) -> None:
         """Folds a run and hands over what comes of it, without a pause in between."""
-        outcome = self.fold.apply(kind, run.records)
+        outcome = self.succession.apply(kind, run.records)
         self.next[kind] = max(self.next[kind], run.records[-1].offset + 1)
+        self._take(outcome)
+
+    def look_again(self) -> None:
+        """Goes on where it waited for rules that were not known before."""
+        self._take(self.succession.look_again())
+
+    def _take(self, outcome: Outcome) -> None:
         self._changed, self._applied_at = True, time.monotonic()
         if outcome.alerts or outcome.rejected:
             self._publish(outcome)
 
     def _publish(self, outcome: Outcome) -> None:
         for alert in outcome.alerts:
-            key, source = alert.key.encode(), alert.source
-            headers = _headers(source.topic, source.partition, source.offset)
+            key, body = alert.key.encode(), partial(_alert, alert)
             if self._sent and (seen := mark(alert.value)) in self._sent:
                 del self._sent[seen]  # the last owner sent it, and did not come to write it into the state
             else:
-                self._outbox.put(self.number, self._alerts, key, alert.value, headers)
-            self._outbox.put(self.number, self._last, key, alert.value, headers)
+                self._outbox.put(self.number, self._alerts, key, body)
+            self._outbox.put(self.number, self._last, key, body)
         numbers: Counter[int] = Counter()
         for one in outcome.rejected:
-            record = one.record
             # With its number within the record: repeated after a failure, it can be told from a twin.
-            number = b"%d" % numbers[record.offset]
-            numbers[record.offset] += 1
-            headers = [*_headers(record.topic, self.number, record.offset), ("number", number)]
+            body = partial(_rejected, one, self.number, numbers[one.record.offset])
+            numbers[one.record.offset] += 1
             partition = self.number if one.key is None else None
-            self._outbox.put(self.number, self._rejected, one.key, one.value, headers, partition)
+            self._outbox.put(self.number, self._rejected, one.key, body, partition, urgent=False)
 
     def due(self) -> bool:
         """Whether the state should be written now: about once a second, and soon when nothing more comes."""
@@ -87,7 +102,8 @@ class Partition:
         async with self._writing:
             if not self._changed:
                 return
-            rows, following = self.fold.checkpoint(), {kind: self.fold.offsets[kind] + 1 for kind in KINDS}
+            rows, offsets = self.succession.checkpoint(), self.succession.fold.offsets
+            following = {kind: offsets[kind] + 1 for kind in KINDS}
             rows[SENT_ROW] = sent_row(self._since())
             self._changed = False
             await self._outbox.settled(self.number)
@@ -97,12 +113,22 @@ class Partition:
 
     def _since(self) -> Mapping[int, int]:
         """From where on the partitions of ``alerts`` may hold alerts that the state as of now lacks."""
-        offsets = {name: self.fold.offsets[kind] for name, kind in self._names.items()}
+        offsets = {name: self.succession.fold.offsets[kind] for name, kind in self._names.items()}
         self._sent = {seen: at for seen, at in self._sent.items() if at[1] > offsets.get(at[0], at[1])}
         if not self._sent:  # all that the state lacks is still to be sent, and comes after the ends known by now
             self._sent_since = self._alert_ends()
         return self._sent_since
 
 
-def _headers(name: str, partition: int, offset: int) -> Headers:
+def _alert(alert: Alert) -> tuple[bytes, Headers]:
+    source = alert.source
+    return alert.value, _headers(source.topic, source.partition, source.offset)
+
+
+def _rejected(one: Rejected, partition: int, number: int) -> tuple[bytes, Headers]:
+    headers = [*_headers(one.record.topic, partition, one.record.offset), ("number", b"%d" % number)]
+    return one.value, headers
+
+
+def _headers(name: str, partition: int, offset: int) -> list[tuple[str, bytes]]:
     return [("topic", name.encode()), ("partition", b"%d" % partition), ("offset", b"%d" % offset)]

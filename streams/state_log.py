@@ -26,6 +26,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from sensors.errors import RunError
+from streams.patience import patient
 from streams.topics import STATE_BATCH_BYTES
 
 PARTITION_ROW = b"@partition"
@@ -101,12 +102,14 @@ class StateWriter:
 
 def state_producer(broker: str) -> AIOKafkaProducer:
     """A producer whose batches are as large as a checkpoint may be."""
-    return AIOKafkaProducer(
+    producer = AIOKafkaProducer(
         bootstrap_servers=broker,
         acks="all",
         max_batch_size=STATE_BATCH_BYTES,
         max_request_size=2 * STATE_BATCH_BYTES,
     )
+    patient(producer.client)
+    return producer
 
 
 class StateReader:

@@ -45,7 +45,7 @@ class _Place:
 
 
 def supervise(count: int, command: Callable[[int], Sequence[str | Path]]) -> None:
-    """Runs ``count`` workers until SIGINT or SIGTERM, then ends them in order.
+    """Runs ``count`` workers until SIGINT or SIGTERM, then ends them in order. SIGHUP is passed on to each.
 
     ``command`` gives the command line of worker 1, 2, …. A worker that ends is started again: at once if it had run
     for a minute, else after a wait that doubles from 0.5 s to 30 s. InputError when a worker says that what it was
@@ -57,8 +57,14 @@ def supervise(count: int, command: Callable[[int], Sequence[str | Path]]) -> Non
         nonlocal asked
         asked = True
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    def pass_on(*_: object) -> None:
+        for place in places:
+            if place.child is not None:
+                place.child.send(signal.SIGHUP)
+
     places = [_Place(f"worker {number}", command(number)) for number in range(1, count + 1)]
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, pass_on)
     try:
         while not asked:
             for place in places:

@@ -23,10 +23,15 @@ FAILED = 3  # exit code: could not stay up
 
 
 class Watchdog:
-    """``starts``: the next offset due per topic and partition; ``stuck_s``: how long nothing may happen."""
+    """``starts``: per topic and partition the offset after what is folded; ``stuck_s``: how long nothing may happen.
 
-    def __init__(self, starts: Callable[[], Mapping[TP, int]], ends: LogEnds, stuck_s: float) -> None:
-        self._starts, self._ends, self.stuck_s = starts, ends, stuck_s
+    ``sent``: how many records the broker has acknowledged; while that goes on, folding may wait for it.
+    """
+
+    def __init__(
+        self, starts: Callable[[], Mapping[TP, int]], ends: LogEnds, stuck_s: float, sent: Callable[[], int]
+    ) -> None:
+        self._starts, self._ends, self.stuck_s, self._sent = starts, ends, stuck_s, sent
         self._beats = 0
         self._over = threading.Event()
 
@@ -34,7 +39,7 @@ class Watchdog:
         """Looks until cancelled; RunError when a partition with something to read stands still."""
         threading.Thread(target=self._watch_loop, daemon=True, name="watchdog").start()
         still: dict[TP, tuple[int, int]] = {}  # next offset, and for how many looks it has been that
-        looks, seen = max(1, round(self.stuck_s / EVERY_S)), 0
+        looks, seen, sent = max(1, round(self.stuck_s / EVERY_S)), 0, 0
         try:
             while True:
                 await asyncio.sleep(_BEAT_S)
@@ -43,6 +48,8 @@ class Watchdog:
                     continue
                 seen = self._ends.round
                 behind = {tp: due for tp, due in self._starts().items() if due < self._ends.ends.get(tp, 0)}
+                if sent != (sent := self._sent()):
+                    still = {}
                 looks_of = {tp: count for tp, (due, count) in still.items() if behind.get(tp) == due}
                 still = {tp: (due, looks_of.get(tp, -1) + 1) for tp, due in behind.items()}
                 for tp, (due, count) in still.items():

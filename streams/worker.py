@@ -5,13 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import signal
-import sys
 import tempfile
-import threading
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, cast
 
 import faust
@@ -19,9 +14,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from alerts.fold import Fold
-from alerts.rulebook import Rulebook
-from sensors.catalogue import Catalogue
+from alerts.edition import Edition
+from alerts.succession import GENERATION_ROW, Succession, generation_of
 from sensors.errors import RunError
 from sensors.quantities import KINDS, topic
 from streams import health, topics, transport
@@ -30,19 +24,22 @@ from streams.health import Health
 from streams.log_ends import LogEnds
 from streams.outbox import Outbox
 from streams.partition import Partition
+from streams.patience import patient
+from streams.rule_changes import RuleChanges
+from streams.rules_log import rules_log
 from streams.state_log import StateWriter, state_producer
-from streams.takeover import take_over
+from streams.takeover import Found, take_over
 from streams.transport import Run, RunSchema
-from streams.watchdog import FAILED, Watchdog
+from streams.watchdog import Watchdog
 
 log = logging.getLogger("kapok")
 
 # A worker that dies is missed after its session; the broker has the last word on how short one may be.
 _SESSION_S, _USUAL_SESSION_S = 2.0, 6.0
 _RUN_RECORDS = 5000  # at most in one run; 1 MB of a partition's records usually ends it before that
-_SWITCH_S = 0.0005  # one thread folds, another unpacks: by default each would wait 5 ms for its turn
 STUCK_S = 60.0  # so long may a partition with something to read stand still
 _STOP_S = 5.0
+_BATCH_BYTES = 500_000
 
 
 class App(faust.App):
@@ -57,17 +54,17 @@ class Worker:
     def __init__(
         self,
         broker: str,
-        catalogue: Catalogue,
-        rulebook: Rulebook,
+        edition: Edition,
         *,
         prefix: str,
         partitions: int,
         clock: bool,
+        reread: Callable[[], Edition] | None = None,
         stuck_s: float = STUCK_S,
         health: str | None = None,
     ) -> None:
         self.broker, self.prefix, self.partitions = broker, prefix, partitions
-        self._catalogue, self._rulebook, self._clock = catalogue, rulebook, clock
+        self._changes, self._clock = RuleChanges(edition, reread, live=clock), clock
         self._stuck_s, self._health_address, self._assigned = stuck_s, health, False
         self._owned: dict[int, Partition] = {}
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -82,6 +79,10 @@ class Worker:
     def kept(self) -> dict[TP, int]:
         return {TP(self._topics[k], p): one.kept[k] for p, one in self._owned.items() for k in KINDS if one.kept[k]}
 
+    def applied(self) -> dict[TP, int]:
+        """The offset after what is folded, for each partition owned."""
+        return {TP(self._topics[k], p): due for p, one in self._owned.items() for k, due in one.applied().items()}
+
     def cut_short(self, tp: TP, due: int) -> None:
         what = f"{tp.topic} partition {tp.partition} ends before offset {due}, up to which the state has it"
         self._fail(RunError(f"{what}: was the topic made anew? Delete the state topic too, or use another --prefix"))
@@ -89,7 +90,7 @@ class Worker:
     def health(self) -> Health:
         """How it is just now."""
         lag = dict.fromkeys(self._topics.values(), 0)
-        for tp, due in self.starts().items():
+        for tp, due in self.applied().items():
             lag[tp.topic] += max(0, self._ends.ends.get(tp, due) - due)
         return Health(self._assigned and not self._failure.done(), sorted(self._owned), lag)
 
@@ -100,17 +101,30 @@ class Worker:
             await stack.enter_async_context(health.served(self._health_address, self.health))
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kapok-worker-"))
             self._alert_producer = AIOKafkaProducer(
-                bootstrap_servers=self.broker, acks="all", max_request_size=topics.REJECTED_RECORD_BYTES
+                bootstrap_servers=self.broker,
+                acks="all",
+                max_batch_size=_BATCH_BYTES,
+                max_request_size=topics.REJECTED_RECORD_BYTES,
             )
+            patient(self._alert_producer.client)
             self._state_producer = state_producer(self.broker)
             for producer in (self._alert_producer, self._state_producer):
                 stack.push_async_callback(_in_time, producer.stop)
                 await producer.start()
+            self._rules = await stack.enter_async_context(rules_log(self.broker, self._alert_producer, self.prefix))
+            await self._changes.settle(self._rules)
             self._outbox = Outbox(self._alert_producer, self._fail)
             self._app = self._faust_app(folder, session_ms / 1000)
             tasks = [self._app.start(), self._watch_app(), self._outbox.run(), self._write_behind()]
-            tasks += [self._ends.run(), Watchdog(self.starts, self._ends, self._stuck_s).run()]
+            tasks += [
+                self._ends.run(),
+                Watchdog(self.applied, self._ends, self._stuck_s, lambda: self._outbox.acknowledged).run(),
+            ]
+            tasks.append(self._rules.follow(self._look_again))
             if self._clock:
+                tasks.append(
+                    self._changes.announce(self._alert_producer, self._topics, lambda: list(self._owned.values()))
+                )
                 tasks.append(ClockWriter(self._alert_producer, self.prefix, self.partitions, self._elected).run())
             running = [asyncio.create_task(self._guarded(task)) for task in tasks]
             try:
@@ -205,17 +219,41 @@ class Worker:
     async def _loaded(self, numbers: set[int]) -> dict[int, Partition]:
         owned = {}
         for number, found in (await take_over(self.broker, self.prefix, numbers, self.partitions)).items():
-            fold = Fold(self._catalogue, self._rulebook, partition=number, partitions=self.partitions)
-            if found.snapshot.rows:
-                fold.restore(found.snapshot.rows)
+            succession = self._restored(number, found)
             for kind, begin in found.begins.items():
-                if 0 < (following := fold.offsets[kind] + 1) < begin:
+                if 0 < (following := succession.fold.offsets[kind] + 1) < begin:
                     what = "%s partition %d: records %d to %d expired before they were read"
                     log.warning(what, self._topics[kind], number, following, begin - 1)
             writer = StateWriter(self._state_producer, self.prefix + topics.STATE, number, found.snapshot)
-            owned[number] = Partition(number, self.prefix, fold, found, self._outbox, writer, self._alert_ends)
+            owned[number] = Partition(number, self.prefix, succession, found, self._outbox, writer, self._alert_ends)
             await asyncio.sleep(0)
         return owned
+
+    def _restored(self, number: int, found: Found) -> Succession:
+        """The fold as the written state has it, under the rules that it was folded under."""
+        rows = found.snapshot.rows
+        row = rows.pop(GENERATION_ROW, None)
+        generation = self._rules.first if row is None else generation_of(row)
+        if generation not in self._rules.editions:
+            what = (
+                f"the state was folded under edition {generation} of the rules, and topic {self.prefix}{topics.RULES}"
+            )
+            raise RunError(f"{what} no longer has it: was the topic made anew? Delete the state topic too")
+        succession = Succession(self._rules.editions, generation, number, self.partitions)
+        if rows:
+            succession.fold.restore(rows)
+        return succession
+
+    def _partitions(self) -> list[Partition]:
+        return list(self._owned.values())
+
+    def _look_again(self) -> None:
+        for partition in self._partitions():
+            partition.look_again()
+
+    def reload(self) -> None:
+        """Reads rules and catalogue again; what cannot be used changes nothing."""
+        self._changes.reload(self._guarded)
 
     def _alert_ends(self) -> dict[int, int]:
         return self._ends.of(self.prefix + topics.ALERTS)
@@ -261,51 +299,3 @@ async def _in_time(step: Callable[[], Awaitable[None]]) -> bool:
     for task in done:
         task.result()
     return bool(done)
-
-
-def run_worker(
-    broker: str,
-    sites: Path | None = None,
-    rules: Path | None = None,
-    *,
-    prefix: str = "",
-    partitions: int | None = None,
-    clock: bool = True,
-    stuck_s: float = STUCK_S,
-    health: str | None = None,
-) -> None:
-    """Runs a worker until SIGINT or SIGTERM, which end it in order.
-
-    ``sites`` and ``rules`` default to the shipped ones. With ``clock`` the group's elected worker writes
-    a tick a second; without, the topics are a replay's, whose capture brings its own. ``health``: HOST:PORT to say
-    at how it is. Raises InputError and RunError; RunError too when a partition stood still for ``stuck_s``.
-    """
-    sys.setswitchinterval(_SWITCH_S)
-    catalogue = Catalogue.load(sites) if sites else Catalogue.shipped()
-    rulebook = Rulebook.load(rules) if rules else Rulebook.shipped()
-    said = ""
-
-    async def main() -> None:
-        nonlocal said
-        stop = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        options: dict[str, Any] = {"prefix": prefix, "clock": clock, "stuck_s": stuck_s, "health": health}
-        try:
-            count = await topics.ensure(broker, prefix, partitions, live=clock)
-            await Worker(broker, catalogue, rulebook, partitions=count, **options).run(stop)
-        except RunError as error:
-            said = f"kapok: {error}\n"
-            raise
-        finally:  # whatever is left over and will not end is not waited for
-            last = threading.Timer(2 * _STOP_S, lambda: _end_at_once(said))
-            last.daemon = True
-            last.start()
-
-    asyncio.run(main())
-
-
-def _end_at_once(said: str) -> None:
-    sys.stderr.write(said)
-    sys.stderr.flush()
-    os._exit(FAILED if said else 0)

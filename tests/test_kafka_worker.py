@@ -18,9 +18,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pipelines import Files, Replaying, assert_same, drawn, ended, start_worker, wait_for_line, write
 
+from alerts.edition import Edition
 from alerts.fold import Fold
-from alerts.rulebook import Rulebook
-from sensors.catalogue import Catalogue
 from sensors.clock import CLOCK_KEY, tick
 from sensors.errors import RunError
 from streams import topics, transport
@@ -134,11 +133,11 @@ class Running:
         self._files, self._broker, self._prefix, self._options = files, broker, prefix, options
 
     async def __aenter__(self) -> Running:
-        catalogue, rulebook = Catalogue.load(self._files.sites), Rulebook.load(self._files.rules)
+        edition = Edition.read(self._files.rules, self._files.sites)
         count = await topics.ensure(self._broker, self._prefix, live=False)
         self._stop = asyncio.Event()
         options = {"prefix": self._prefix, "partitions": count, "clock": False, **self._options}
-        self.worker = Worker(self._broker, catalogue, rulebook, **options)
+        self.worker = Worker(self._broker, edition, **options)
         self.task = asyncio.create_task(self.worker.run(self._stop))
         return self
 
@@ -155,7 +154,7 @@ class Running:
 
 
 @pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+def faults(broker: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     """Runs get lost before and after the transport has looked at them, or come twice."""
     rng, counts = Random(1), Counter[str]()
     wait, getmany = transport.Consumer._wait_next_records, transport.Consumer.getmany
@@ -261,7 +260,7 @@ import asyncio, time
 from streams.log_ends import LogEnds
 from streams.watchdog import Watchdog
 async def main():
-    watching = asyncio.create_task(Watchdog(dict, LogEnds("127.0.0.1:1", [], 1), 2.0).run())
+    watching = asyncio.create_task(Watchdog(dict, LogEnds("127.0.0.1:1", [], 1), 2.0, int).run())
     await asyncio.sleep(0.1)
     time.sleep(30)
 asyncio.run(main())
@@ -344,7 +343,7 @@ def test_a_worker_can_be_ended_when_the_broker_is_gone(files: Files, prefix: str
     ):
         wait_for_line(workers[0], "reading partitions")
         broker.process.kill()
-        assert workers[0].stop(60) in (0, 3)
+        assert workers[0].stop(60) in (0, 3), workers[0].tail(60)
 
 
 @pytest.mark.kafka

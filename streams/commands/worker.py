@@ -59,7 +59,7 @@ def worker(
         health_of = [["--health", after(health, n)] if health else [] for n in range(supervise)]
         supervisor.supervise(supervise, lambda number: [*command, *health_of[number - 1]])
         return
-    from streams.worker import run_worker  # here, because Faust takes a while to import
+    from streams.worker_process import run_worker  # here, because Faust takes a while to import
 
     run_worker(
         broker,
