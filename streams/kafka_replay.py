@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import tempfile
 import time
 import uuid
@@ -14,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from alerts.edition import Editions
 from alerts.fold import applied_offsets
 from sensors import clock
 from sensors.clock import CLOCK_KEY
@@ -24,10 +24,11 @@ from sensors.errors import InputError, RunError
 from sensors.quantities import KINDS, topic
 from sensors.record import Record
 from streams import topics
-from streams.child import Child
+from streams.crew import Crew
 from streams.embedded_broker import EmbeddedBroker
 from streams.feeder import Feeder
 from streams.replay import Replayed
+from streams.rules_log import rules_log
 from streams.state_log import StateReader, reader
 
 _SAMPLE_EVERY = 500  # records
@@ -51,14 +52,15 @@ def replay_through_kafka(
     prefix: str | None = None,
     partitions: int | None = None,
     progress: Progress | None = None,
+    editions: Editions | None = None,
 ) -> Replayed:
     """Feeds a capture to workers of its own and collects what they give.
 
     Without ``broker`` an embedded one is started. The topics get a fresh prefix unless one is given, and
     are deleted at the end. ``workers=0`` only feeds and collects: the workers were started apart with the
     same ``broker`` and ``prefix``, and the topics are left. ``speed``: seconds of the capture per second,
-    None: as fast as it goes. ``rejected`` comes in the order of topic, partition and offset. Raises
-    InputError, and RunError when a worker dies.
+    None: as fast as it goes. ``editions``: as in ``streams.replay.replay``. ``rejected`` comes in the order of
+    topic, partition and offset. Raises InputError, and RunError when a worker dies.
     """
     if workers == 0 and (broker is None or not prefix):
         hint = "start the workers with the same: kapok worker --no-clock --broker HOST:PORT --prefix P"
@@ -72,33 +74,17 @@ def replay_through_kafka(
         else:
             own_broker = False
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kapok-replay-")))
-        replay = _Replay(capture, broker, prefix or f"replay-{uuid.uuid4().hex[:8]}.", speed, until_ms, progress)
+        name = prefix or f"replay-{uuid.uuid4().hex[:8]}."
+        replay = _Replay(capture, broker, name, speed, until_ms, progress, changes=editions is not None)
         # The topics of workers started apart may be there already, and are in use after the replay.
         count = asyncio.run(replay.prepare(partitions))
         if workers and not own_broker:
             stack.callback(lambda: asyncio.run(topics.delete(replay.broker, replay.prefix)))
-        children = stack.enter_context(_workers(workers, replay, sites, rules, folder))
-        return asyncio.run(replay.run(count, children))
-
-
-@contextlib.contextmanager
-def _workers(number: int, replay: _Replay, sites: Path | None, rules: Path | None, folder: Path) -> Any:
-    command: list[str | Path] = [sys.executable, "-m", "streams", "worker", "--no-clock"]
-    command += ["--broker", replay.broker, "--prefix", replay.prefix]
-    for option, file in (("--sites", sites), ("--rules", rules)):
-        if file is not None:
-            command += [option, file]
-    children: list[Child] = []
-    try:
-        while len(children) < number:
-            name = f"worker {len(children) + 1}"
-            children.append(Child(name, command, folder / f"{name}.log"))
-        yield children
-    finally:
-        for child in children:
-            child.ask_to_end()
-        for child in children:
-            child.stop()
+        if editions is not None:
+            rules, sites = editions.by_generation[editions.first].write(folder)
+            asyncio.run(replay.publish(editions))
+        crew = stack.enter_context(Crew([broker] * workers, replay.prefix, folder, sites, rules))
+        return asyncio.run(replay.run(count, crew))
 
 
 class _Replay:
@@ -110,7 +96,10 @@ class _Replay:
         speed: float | None,
         until_ms: int | None,
         progress: Progress | None,
+        *,
+        changes: bool,
     ) -> None:
+        self._changes = changes
         self.capture, self.broker, self.prefix, self.speed, self.until_ms = (
             capture,
             broker,
@@ -135,13 +124,25 @@ class _Replay:
             raise RunError(f"the topics of prefix {self.prefix!r} at {self.broker} hold records; give another --prefix")
         return count
 
-    async def run(self, partitions: int, workers: list[Child]) -> Replayed:
+    async def publish(self, editions: Editions) -> None:
+        """Puts the capture's editions on the topics, with the generations that its announcements tell."""
+        producer = AIOKafkaProducer(bootstrap_servers=self.broker, max_request_size=topics.REJECTED_RECORD_BYTES)
+        await producer.start()
+        try:
+            async with rules_log(self.broker, producer, self.prefix) as rules:
+                for generation, edition in sorted(editions.by_generation.items()):
+                    if generation >= editions.first:
+                        await rules.publish(edition, generation)
+        finally:
+            await producer.stop()
+
+    async def run(self, partitions: int, crew: Crew) -> Replayed:
         # While the workers start: a first pass finds broken lines before anything is fed, and how many
         # there are.
         for record in self._log(partitions):
             self._records += 1
             if self._records % 20_000 == 0:
-                _check(workers)
+                crew.check()
             self._last[record.topic, record.partition] = record.offset
         self._began = time.monotonic()
         feeding = asyncio.create_task(self._feed(partitions))
@@ -150,7 +151,7 @@ class _Replay:
                 while not self._folded_all(states):
                     if feeding.done():
                         feeding.result()
-                    _check(workers)
+                    crew.check()
                     await states.poll(_POLL_MS)
                     self._tell(states)
             await feeding
@@ -162,7 +163,7 @@ class _Replay:
         return replayed
 
     def _log(self, partitions: int) -> Iterable[Record]:
-        return clock.log(self.capture, partitions, self.until_ms)
+        return clock.log(self.capture, partitions, self.until_ms, self._changes)
 
     async def _feed(self, partitions: int) -> None:
         async with Feeder(self.broker, self.prefix) as feeder:
@@ -183,22 +184,13 @@ class _Replay:
                     await asyncio.sleep(0)
             self._samples.append((self._fed, self._readings, record.timestamp if self._fed else None))
 
-    def _folded(self, states: StateReader) -> dict[tuple[str, int], int]:
-        """Last applied offsets, of those that were fed."""
-        applied: dict[tuple[str, int], int] = {}
-        for name, partition in self._last:
-            kind = _KIND[name]
-            rows = states.partition_rows(partition)
-            applied[name, partition] = max((applied_offsets(row)[kind] for row in rows), default=-1)
-        return applied
-
     def _folded_all(self, states: StateReader) -> bool:
-        return all(self._last[place] <= offset for place, offset in self._folded(states).items())
+        return all(self._last[place] <= offset for place, offset in applied(states, self._last).items())
 
     def _tell(self, states: StateReader) -> None:
         if self._report is None:
             return
-        folded = min(self._fed, sum(offset + 1 for offset in self._folded(states).values()))
+        folded = min(self._fed, sum(offset + 1 for offset in applied(states, self._last).values()))
         at = bisect_right(self._samples, folded, key=lambda sample: sample[0]) - 1
         _, readings, event_ms = self._samples[at] if at >= 0 else (0, 0, None)
         self._report(readings, event_ms, folded / max(1, self._records))
@@ -206,7 +198,7 @@ class _Replay:
     async def _alerts(self, partitions: int) -> dict[str, bytes]:
         alerts: dict[str, bytes] = {}
         decode = msgspec.json.Decoder(_Id).decode
-        async for record in _all_records(self.broker, self.prefix + topics.ALERTS, partitions):
+        async for record in all_records(self.broker, self.prefix + topics.ALERTS, partitions):
             if record.key == CLOCK_KEY:
                 continue
             alert_id = decode(record.value).id
@@ -216,7 +208,7 @@ class _Replay:
 
     async def _rejected(self, partitions: int) -> list[bytes]:
         rejected: dict[tuple[str, int, int, int], bytes] = {}
-        async for record in _all_records(self.broker, self.prefix + topics.REJECTED, partitions):
+        async for record in all_records(self.broker, self.prefix + topics.REJECTED, partitions):
             headers = dict(record.headers)
             partition, offset, number = (int(headers[name]) for name in ("partition", "offset", "number"))
             rejected[headers["topic"].decode(), partition, offset, number] = record.value
@@ -230,7 +222,16 @@ class _Id(msgspec.Struct):
 _KIND = {topic(kind): kind for kind in KINDS}
 
 
-async def _all_records(broker: str, name: str, partitions: int) -> AsyncIterator[Any]:
+def applied(states: StateReader, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """Of each reading topic (without prefix) and partition the last offset that the written state contains, or -1."""
+    offsets: dict[tuple[str, int], int] = {}
+    for name, partition in places:
+        rows = states.partition_rows(partition)
+        offsets[name, partition] = max((applied_offsets(row)[_KIND[name]] for row in rows), default=-1)
+    return offsets
+
+
+async def all_records(broker: str, name: str, partitions: int) -> AsyncIterator[Any]:
     """The records of a topic, up to where it ends now."""
     async with _consumer(broker) as consumer:
         places = [TopicPartition(name, partition) for partition in range(partitions)]
@@ -253,8 +254,3 @@ async def _consumer(broker: str) -> AsyncIterator[AIOKafkaConsumer]:
         raise RunError(f"the Kafka at {broker} failed: {error}") from error
     finally:
         await consumer.stop()
-
-
-def _check(workers: list[Child]) -> None:
-    for worker in workers:
-        worker.check()

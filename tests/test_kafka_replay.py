@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from pipelines import Files, Replaying, assert_same, drawn, ended, start_worker, write
+from pipelines import Files, Replaying, assert_same, drawn, ended, start_worker, wait_for_line, write
 
 from alerts.rulebook import Rulebook
 from sensors import capture
@@ -95,6 +95,7 @@ def test_killed_and_restarted_workers_change_nothing(broker: str, prefix: str, f
         replaying.reach(0.3)
         workers[0] = start_worker(*options, next(logs), "--no-clock")
         replaying.reach(0.5)
+        wait_for_line(workers[1], "reading partitions")
         assert workers[1].stop() == 0
         workers[1] = start_worker(*options, next(logs), "--no-clock")
         replaying.reach(0.6)
@@ -102,6 +103,7 @@ def test_killed_and_restarted_workers_change_nothing(broker: str, prefix: str, f
         workers[1].kill()
         workers[0] = start_worker(*options, next(logs), "--no-clock")
         assert_same(replaying.result([workers[0]]), files.direct)
+        wait_for_line(workers[0], "reading partitions")
         assert workers[0].stop() == 0
 
 

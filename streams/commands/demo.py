@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import locale
+import logging
 import signal
 from enum import StrEnum
 from typing import Annotated
@@ -38,6 +39,8 @@ def demo(
     workers: Annotated[int, typer.Option(min=1, max=8, help="Worker processes.")] = 1,
 ) -> None:
     """Shows the main job: a simulated day through Kafka and the rules, its alerts live. Ctrl-C ends all of it."""
+    for name in ("aiokafka", "sensors.gateway"):  # of what the embedded broker lacks
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     lasts = None if for_ is None else seconds(for_, "--for")
     catalogue, rulebook = Catalogue.shipped(), Rulebook.shipped()
     start_ms = None
