@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -19,7 +20,7 @@ from sensors.errors import RunError
 from streams.child import Child, accepts, free_port
 
 VERSION = "4.1.1"
-_READY_SECONDS = 60.0
+READY_SECONDS = 60.0
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
 <groupId>kapok</groupId><artifactId>apache-kafka</artifactId><version>1</version><packaging>pom</packaging>
 <dependencies>
@@ -68,16 +69,29 @@ def jars() -> Path:
 class ApacheKafka:
     """``with ApacheKafka(folder) as kafka: kafka.address`` is ``127.0.0.1:PORT``.
 
-    The same folder started again has the same topics. ``settings`` are more lines of Kafka's
-    server.properties. Sessions as short as 1 s are allowed, so that a worker that dies is missed soon.
+    The same folder started again has the same topics, and a broker that was killed can be started again at the
+    same address. ``settings`` are more lines of Kafka's server.properties. Sessions as short as 1 s are allowed,
+    so that a worker that dies is missed soon.
+
+    Clients connect to the address that a broker tells them, whatever the one they asked first. ``proxies`` are
+    ports on loopback for clients that are to come through a proxy: for each there is a listener that tells its
+    clients to connect there, and ``ports[i]`` is where the proxy at ``proxies[i]`` must connect to.
     """
 
-    def __init__(self, folder: Path, port: int | None = None, settings: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int | None = None,
+        settings: dict[str, str] | None = None,
+        proxies: Sequence[int] = (),
+    ) -> None:
         self.folder, self.port = folder, port or free_port()
         self.address = f"127.0.0.1:{self.port}"
-        self._settings = settings or {}
+        self.ports = [free_port() for _ in proxies]
+        self._settings, self._proxies, self._controller = settings or {}, list(proxies), free_port()
 
-    def __enter__(self) -> ApacheKafka:
+    def start(self) -> None:
+        """Starts it, without waiting until it is ``ready``."""
         if reason := missing():
             raise RunError(reason)
         classpath = f"{jars()}/*"
@@ -93,7 +107,14 @@ class ApacheKafka:
             classpath,
         ]
         self.process = Child("Apache Kafka", [*java, "kafka.Kafka", properties], self.folder / "kafka.log")
-        self.process.wait_for(lambda: accepts(self.port), _READY_SECONDS)
+
+    def ready(self) -> bool:
+        """Whether it takes connections."""
+        return accepts(self.port)
+
+    def __enter__(self) -> ApacheKafka:
+        self.start()
+        self.process.wait_for(self.ready, READY_SECONDS)
         return self
 
     def __exit__(
@@ -102,15 +123,19 @@ class ApacheKafka:
         self.process.stop()
 
     def _write_properties(self) -> Path:
-        controller = free_port()
+        listeners = {"PLAINTEXT": (self.port, self.port)}  # name: port, port that clients are told
+        listeners |= {f"PROXY{n}": pair for n, pair in enumerate(zip(self.ports, self._proxies, strict=True))}
         settings = {
             "process.roles": "broker,controller",
             "node.id": "1",
-            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-            "listeners": f"PLAINTEXT://{self.address},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://{self.address}",
+            "controller.quorum.voters": f"1@127.0.0.1:{self._controller}",
+            "listeners": ",".join(
+                [f"CONTROLLER://127.0.0.1:{self._controller}"]
+                + [f"{name}://127.0.0.1:{port}" for name, (port, _) in listeners.items()]
+            ),
+            "advertised.listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, (_, port) in listeners.items()),
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in ("CONTROLLER", *listeners)),
             "log.dirs": str(self.folder / "log"),
             "offsets.topic.replication.factor": "1",
             "offsets.topic.num.partitions": "4",
@@ -118,6 +143,8 @@ class ApacheKafka:
             "transaction.state.log.min.isr": "1",
             "transaction.state.log.num.partitions": "4",
             "group.initial.rebalance.delay.ms": "0",
+            "broker.session.timeout.ms": "3000",  # one that was killed is let in again only when it is missed
+            "broker.heartbeat.interval.ms": "500",
             "group.min.session.timeout.ms": "1000",
             **self._settings,
         }

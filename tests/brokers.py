@@ -32,10 +32,15 @@ def embedded_broker() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an Apache Kafka."""
+def java() -> None:
+    """What Apache Kafka needs, for tests that start one of their own."""
     if reason := real.missing():
         _lacking(reason)
+
+
+@pytest.fixture(scope="session")
+def apache_kafka(java: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an Apache Kafka."""
     with real.ApacheKafka(tmp_path_factory.mktemp("kafka")) as broker:
         yield broker.address
 

@@ -9,7 +9,9 @@ from rich.console import Console
 
 from sensors.errors import InputError, RunError
 from streams.commands.archive import archive
+from streams.commands.bench import bench
 from streams.commands.broker import broker
+from streams.commands.chaos import chaos
 from streams.commands.check import check
 from streams.commands.demo import demo
 from streams.commands.import_ import import_csv
@@ -26,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, worker, broker, record, replay, simulate, check, archive):
+for command in (demo, worker, broker, record, replay, simulate, check, archive, chaos, bench):
     app.command()(command)
 app.command("import")(import_csv)
 
