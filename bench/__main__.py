@@ -1,7 +1,12 @@
-"""First measurements: ``uv run python -m bench [core] [kafka] [latency]``, all of them without a name."""
+"""kapok alone: ``uv run python -m bench [core] [kafka] [latency]``, all of them without a name.
+
+``dirt`` (a million spoiled records) and ``long`` (a day of 10,000 sensors) take minutes each, so they are to be named;
+they exit 1 when something good is lost or memory grows. ``kapok bench`` measures kapok against its peers.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import statistics
@@ -11,34 +16,45 @@ from datetime import date
 from rich.console import Console
 from rich.table import Table
 
-from bench import core, kafka
+from bench import core, dirt, latency, long
+from bench.contest import COURSES, KAPOK, contest
+from sensors.errors import RunError
 
 ROUNDS = 3
+ENDURANCE = {"dirt": dirt.rows, "long": long.rows}
 
 
 def main() -> None:
     wanted = set(sys.argv[1:]) or {"core", "kafka", "latency"}
-    if unknown := wanted - {"core", "kafka", "latency"}:
-        sys.exit(f"bench: unknown {', '.join(unknown)}; there are core, kafka and latency")
+    if unknown := wanted - {"core", "kafka", "latency", *ENDURANCE}:
+        sys.exit(f"bench: unknown {', '.join(unknown)}; there are core, kafka, latency, {' and '.join(ENDURANCE)}")
     console = Console(highlight=False)
+    for name in sorted(wanted & ENDURANCE.keys()):
+        found = Table("what", "", title=f"kapok, {name}, {_machine()}, {date.today()}")
+        try:
+            for row in ENDURANCE[name]().items():
+                found.add_row(*row)
+        except (AssertionError, RunError) as error:
+            sys.exit(f"bench {name}: {error}")
+        console.print(found)
     table = Table("what", "readings/s", title=f"kapok, {_machine()}, {date.today()}")
     if "core" in wanted:
         table.add_row("fold alone, packs of 500, one level rule", f"{core.level_rule(500):,.0f}")
         table.add_row("fold alone, one reading per record, one level rule", f"{core.level_rule(1):,.0f}")
         table.add_row("replay without a broker, simulated day, shipped rules", f"{core.shipped_day():,.0f}")
     if "kafka" in wanted:
-        packs = statistics.median(kafka.throughput(500, 10_000, 20, 1_500) for _ in range(ROUNDS))
-        table.add_row("Apache Kafka, one worker, packs of 500, one level rule", f"{packs:,.0f}")
-        singles = statistics.median(kafka.throughput(1, 10_000, 20, 200) for _ in range(ROUNDS))
-        table.add_row("Apache Kafka, one worker, one reading per record", f"{singles:,.0f}")
+        rounds = asyncio.run(contest(COURSES, ROUNDS, only=[KAPOK])).rounds
+        for course, what in (("packs", "packs of 500"), ("singles", "one reading per record")):
+            middle = statistics.median(one.rate for one in rounds if one.course == course)
+            table.add_row(f"Apache Kafka, one worker, {what}, one level rule", f"{middle:,.0f}")
     if table.rows:
         console.print(table)
     if "latency" in wanted:
         times = Table("reading sent → alert read", "p50 ms", "p99 ms", "max ms")
         for name, embedded in (("Apache Kafka", False), ("embedded broker", True)):
-            runs = [kafka.latency(1_000, 10, embedded) for _ in range(ROUNDS)]
-            middle = [f"{statistics.median(column):.1f}" for column in zip(*runs, strict=True)]
-            times.add_row(f"{name}, 1,000 single readings/s", *middle)
+            runs = [latency.measure(1_000, 10, embedded=embedded) for _ in range(ROUNDS)]
+            middles = [f"{statistics.median(one[field] for one in runs):.1f}" for field in ("p50", "p99", "max")]
+            times.add_row(f"{name}, 1,000 single readings/s", *middles)
         console.print(times)
 
 

@@ -1,0 +1,44 @@
+"""The processes that are measured: workers started, and what they took of memory and time."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from streams.child import Child
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def start_worker(broker: str, folder: Path, sites: Path, *more: str | Path) -> Child:
+    """A kapok worker whose log goes to the folder."""
+    command: list[str | Path] = [sys.executable, "-m", "streams", "worker", "--no-clock", "--broker", broker]
+    return Child("kapok", [*command, "--sites", sites, *more], folder / "worker.log")
+
+
+def peak_mb(pid: int) -> float:
+    """The most memory that a process has had so far, in MB (Linux; elsewhere not a number)."""
+    return _status(pid, "VmHWM")
+
+
+def memory_mb(pid: int) -> float:
+    """What it has now."""
+    return _status(pid, "VmRSS")
+
+
+def cpu_seconds(pid: int) -> float:
+    """What it has used of CPU, of all its threads."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return float("nan")
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def _status(pid: int, field: str) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return float("nan")
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:")), float("nan"))
