@@ -35,7 +35,8 @@ def round6(x: float) -> float:
 
 def round6_all(x: Floats) -> Floats:
     """An array rounded to 6 decimals."""
-    rounded = np.rint(x * 1e6)
+    with np.errstate(over="ignore"):  # of numbers so big nothing is rounded
+        rounded = np.rint(x * 1e6)
     rounded /= 1e6
     big = np.abs(x) >= _EXACT
     return np.where(big, x, rounded) if big.any() else rounded

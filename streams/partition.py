@@ -13,7 +13,7 @@ from alerts.fold import Outcome
 from alerts.rejection import Rejected
 from alerts.succession import Succession
 from sensors.quantities import KINDS, topic
-from streams.outbox import Headers, Outbox
+from streams.outbox import Body, Headers, Outbox
 from streams.state_log import StateWriter
 from streams.takeover import SENT_ROW, Found, mark, sent_row
 from streams.topics import ALERTS, LAST, REJECTED
@@ -44,6 +44,7 @@ class Partition:
         self.number, self.succession, self._outbox, self._state = number, succession, outbox, state
         self._sent, self._sent_since = found.sent.places, found.sent.since
         self._alert_ends = lambda: alert_ends() or found.sent.ends
+        self._lasts: dict[bytes, Body] = {}  # by key the newest alert that was there already
         self._names = {prefix + topic(kind): kind for kind in KINDS}
         self.told = dict.fromkeys(KINDS, -1)  # the generation of the rules last announced by this worker
         offsets = succession.fold.offsets
@@ -79,9 +80,13 @@ class Partition:
             key, body = alert.key.encode(), partial(_alert, alert)
             if self._sent and (seen := mark(alert.value)) in self._sent:
                 del self._sent[seen]  # the last owner sent it, and did not come to write it into the state
+                self._lasts[key] = body
             else:
                 self._outbox.put(self.number, self._alerts, key, body)
-            self._outbox.put(self.number, self._last, key, body)
+                self._outbox.put(self.number, self._last, key, body)
+                self._lasts.pop(key, None)
+        if not self._sent:
+            self._put_lasts()
         numbers: Counter[int] = Counter()
         for one in outcome.rejected:
             # With its number within the record: repeated after a failure, it can be told from a twin.
@@ -89,6 +94,12 @@ class Partition:
             numbers[one.record.offset] += 1
             partition = self.number if one.key is None else None
             self._outbox.put(self.number, self._rejected, one.key, body, partition, urgent=False)
+
+    def _put_lasts(self) -> None:
+        """Makes sure of ``alerts.last``, which the last owner may not have come to; the newest of each key will do."""
+        for key, body in self._lasts.items():
+            self._outbox.put(self.number, self._last, key, body)
+        self._lasts.clear()
 
     def due(self) -> bool:
         """Whether the state should be written now: about once a second, and soon when nothing more comes."""
@@ -106,6 +117,7 @@ class Partition:
             following = {kind: offsets[kind] + 1 for kind in KINDS}
             rows[SENT_ROW] = sent_row(self._since())
             self._changed = False
+            self._put_lasts()
             await self._outbox.settled(self.number)
             await self._state.write(rows)
             self._written_at = time.monotonic()

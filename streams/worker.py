@@ -148,7 +148,7 @@ class Worker:
             broker=f"kafka://{self.broker.replace(',', ';')}",
             broker_consumer=f"{transport.URL_SCHEME}://{self.broker.replace(',', ';')}",
             broker_session_timeout=session_s,
-            broker_heartbeat_interval=session_s / 5,
+            broker_heartbeat_interval=session_s / 10,
             broker_max_poll_records=_RUN_RECORDS,
             consumer_auto_offset_reset="earliest",
             topic_allow_declare=False,

@@ -232,7 +232,12 @@ async def test_alerts_that_were_sent_before_a_crash_are_not_sent_again(
     async with Running(files, broker, prefix) as running:
         await running.with_replay(replaying)
         again = [r.value for r in await read_all(broker, [prefix + topics.ALERTS]) if r.key != CLOCK_KEY]
+        last = {r.key: r.value for r in await read_all(broker, [prefix + topics.LAST])}
     assert sorted(again) == sorted(files.direct.alerts.values())
+    newest = {}
+    for body in sorted(files.direct.bodies(), key=lambda body: (body["at"], body["onset"], body["seq"])):
+        newest[f"{body['rule']}/{body['site']}".encode()] = files.direct.alerts[body["id"]]
+    assert last == newest
 
 
 async def test_a_partition_that_stands_still_ends_the_worker(
