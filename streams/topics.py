@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -29,6 +29,13 @@ ACTIONS: Final = "actions"
 STATE: Final = "state"  # what the folds know, kept by the workers for themselves
 RULES: Final = "rules"  # every edition of the rules and the catalogue, in partition 0
 ALL: Final = (*READINGS, REJECTED, ALERTS, LAST, ACTIONS, STATE, RULES)
+ONCALL_LOG: Final = "oncall.log"  # all that on-call knows, in one order, in partition 0
+ONCALL_STATE: Final = "oncall.state"  # what its fold knows, in partition 0
+CASES: Final = "cases"
+CASES_LAST: Final = "cases.last"  # the newest of `cases` per key
+NOTIFICATIONS: Final = "notifications"
+RECEIPTS: Final = "receipts"
+ONCALL: Final = (ONCALL_LOG, ONCALL_STATE, CASES, CASES_LAST, NOTIFICATIONS, RECEIPTS)  # made by `kapok oncall`
 TICKED: Final = (*READINGS, ALERTS, ACTIONS)  # the clock goes to every partition of these
 PARTITIONS: Final = 8
 
@@ -43,16 +50,16 @@ _PATIENCE_MS = 30_000
 
 def settings(name: str, *, live: bool) -> dict[str, str]:
     """Kafka's topic settings. Live readings get the broker's time, replayed ones keep the capture's."""
-    if name == STATE:  # small segments: only closed ones are compacted, and all that is left is read at a takeover
+    if name in (STATE, ONCALL_STATE):  # small segments: only closed ones are compacted, and all that is left is read at a takeover
         size = str(2 * STATE_BATCH_BYTES)
         compaction = {"min.cleanable.dirty.ratio": "0.1", "segment.bytes": size, "max.message.bytes": size}
         return {"cleanup.policy": "compact", **compaction}
-    if name == LAST:
+    if name in (LAST, CASES_LAST):
         return {"cleanup.policy": "compact"}
     config = {"cleanup.policy": "delete", "retention.ms": "-1"}
-    if live and name not in (ALERTS, ACTIONS, RULES):
+    if live and name not in (ALERTS, ACTIONS, RULES, *ONCALL):
         config["retention.ms"] = str(14 * _DAY_MS)
-    if name in (REJECTED, RULES):
+    if name in (REJECTED, RULES, ONCALL_LOG):
         config["max.message.bytes"] = str(REJECTED_RECORD_BYTES)
     elif name in READINGS and live:
         config["message.timestamp.type"] = "LogAppendTime"
@@ -77,7 +84,9 @@ async def admin(broker: str) -> AsyncIterator[AIOKafkaAdminClient]:
         await client.close()
 
 
-async def ensure(broker: str, prefix: str = "", partitions: int | None = None, *, live: bool = True) -> int:
+async def ensure(
+    broker: str, prefix: str = "", partitions: int | None = None, *, live: bool = True, names: Sequence[str] = ALL
+) -> int:
     """Makes the topics that are not there yet and gives the number of partitions that all of them have.
 
     ``partitions`` is what is wanted (None: what is there, else 8). RunError when a topic has another
@@ -93,7 +102,7 @@ async def ensure(broker: str, prefix: str = "", partitions: int | None = None, *
         durability = {"min.insync.replicas": "2"} if copies == 3 else {}
         new = [
             NewTopic(prefix + name, wanted, copies, topic_configs={**settings(name, live=live), **durability})
-            for name in ALL
+            for name in names
             if name not in there
         ]
         if new:
@@ -101,8 +110,8 @@ async def ensure(broker: str, prefix: str = "", partitions: int | None = None, *
             for name, code, *reason in response.topic_errors:
                 if code not in (0, TopicAlreadyExistsError.errno):  # another worker may have made it just now
                     raise RunError(f"topic {name} could not be made: {(reason and reason[0]) or for_code(code)()}")
-            there = await _settled(client, prefix, len(ALL))
-    for name in ALL:
+            there = await _settled(client, prefix, lambda there: set(names) <= set(there))
+    for name in names:
         if there.get(name) != wanted:
             found = f"has {there[name]} partitions" if name in there else "is not there"
             raise RunError(
@@ -118,13 +127,15 @@ async def delete(broker: str, prefix: str) -> None:
         there = await counts(client, prefix)
         if there:
             await client.delete_topics([prefix + name for name in there], timeout_ms=_PATIENCE_MS)
-            await _settled(client, prefix, 0)
+            await _settled(client, prefix, lambda there: not there)
 
 
-async def _settled(client: AIOKafkaAdminClient, prefix: str, number: int) -> dict[str, int]:
-    """The counts once there are so many topics: brokers hear of a change a moment after it was made."""
+async def _settled(
+    client: AIOKafkaAdminClient, prefix: str, settled: Callable[[dict[str, int]], bool]
+) -> dict[str, int]:
+    """The counts once they are as wanted: brokers hear of a change a moment after it was made."""
     deadline = time.monotonic() + _PATIENCE_MS / 1000
-    while len(there := await counts(client, prefix)) != number and time.monotonic() < deadline:
+    while not settled(there := await counts(client, prefix)) and time.monotonic() < deadline:
         await asyncio.sleep(0.05)
     return there
 
@@ -154,7 +165,7 @@ async def counts(client: AIOKafkaAdminClient, prefix: str = "") -> dict[str, int
     """The number of partitions of each topic of a prefix that is there; names without the prefix."""
     # Asking about a topic that is not there would make it, with the broker's own settings: list first.
     existing = set(await client.list_topics())
-    names = [prefix + name for name in ALL if prefix + name in existing]
+    names = [prefix + name for name in (*ALL, *ONCALL) if prefix + name in existing]
     if not names:
         return {}
     described = await client.describe_topics(names)

@@ -20,6 +20,7 @@ from streams.commands.options import BrokerOption, PrefixOption, time_ms
 from streams.record import Progress as OnProgress
 from streams.record import record as record_topics
 
+_TOPICS = (*topics.ALL, *topics.ONCALL)
 
 def record(
     out: Annotated[Path, typer.Option(metavar="CAPTURE", help="The capture: .jsonl, .jsonl.gz or .jsonl.zst.")],
@@ -31,7 +32,7 @@ def record(
     until: Annotated[str | None, typer.Option(help="Up to this time (ISO, UTC).")] = None,
     follow: Annotated[bool, typer.Option(help="Go on with what comes; else it ends where the topics end now.")] = False,
     topic: Annotated[
-        list[str] | None, typer.Option(help=f"Of {', '.join(topics.ALL)}; else the four with readings.")
+        list[str] | None, typer.Option(help=f"Of {', '.join(_TOPICS)}; else the four with readings.")
     ] = None,
 ) -> None:
     """Write what is on the topics to a capture, for `kapok replay`.
@@ -40,8 +41,8 @@ def record(
     """
     names = topic or list(topics.READINGS)
     for name in names:
-        if name not in topics.ALL:
-            raise InputError(f"--topic {name}: there is no such topic", hint=f"one of {', '.join(topics.ALL)}")
+        if name not in _TOPICS:
+            raise InputError(f"--topic {name}: there is no such topic", hint=f"one of {', '.join(_TOPICS)}")
     from_ms, until_ms = time_ms(from_, "--from"), time_ms(until, "--until")
     if from_ms is not None and until_ms is not None and until_ms <= from_ms:
         raise InputError("--until is not after --from")
