@@ -25,15 +25,16 @@ class Source(NamedTuple):
 class Alert:
     """``id`` is unique; ``key`` is ``rule/site``; ``value`` the JSON, the same bytes for the same alert.
 
-    ``zone`` is the site's. ``source`` belongs in the record's headers: the body depends on nothing but the
-    readings, the ticks, the rules and the catalogue. ``reason``: why it changed, where it was neither a reading nor a
-    timer (``rule_removed``, ``rule_changed``, ``site_removed``); ``value`` and ``threshold`` are null then.
+    ``zone`` is the site's, ``stamp_ms`` the timestamp of the record that it came from, if it has one. ``source``
+    belongs in the record's headers: the body depends on nothing but the readings, the ticks, the rules and the
+    catalogue. ``reason``: why it changed, where it was neither a reading nor a timer (``rule_removed``,
+    ``rule_changed``, ``site_removed``); ``value`` and ``threshold`` are null then.
     """
 
     def __init__(self, rule: Rule, change: Change, ruleset: str, reason: str | None = None) -> None:
         site, record = rule.sites.all[change.site], change.source
         self.source = Source(record.topic, record.partition, record.offset)
-        self.zone = site.zone
+        self.zone, self.stamp_ms = site.zone, record.timestamp
         self.key = f"{rule.rule.id}/{site.id}"
         self.at, self.level = change.at, change.level
         onset = iso(change.onset)

@@ -14,6 +14,7 @@ from alerts.table import Table
 from sensors.record import Record
 
 GOOD, HELD, LATE, DUPLICATE = range(4)
+GRADES = ("good", "suspect", "late", "duplicate")  # by these numbers
 
 Rows = NDArray[np.intp]
 
@@ -129,8 +130,9 @@ class Quality:
         self._steps = bool(np.isfinite(self.max_step).any())
         self.duplicates = 0
 
-    def grade(self, batch: Batch) -> None:
-        """Sets the batch's grades, and moves the state on."""
+    def grade(self, batch: Batch) -> list[int]:
+        """Sets the batch's grades, and moves the state on; how many readings got each grade."""
+        counts = [0] * len(GRADES)
         state, order = self.state, batch.order
         channel, time, value = batch.channel[order], batch.time[order], batch.value[order]
         first = np.diff(channel, prepend=-1) != 0
@@ -147,16 +149,20 @@ class Quality:
             slow[channel[odd]] = True
             one_by_one = slow[channel]
             for row, number in zip(np.flatnonzero(one_by_one).tolist(), order[one_by_one].tolist(), strict=True):
-                batch.grade[number] = self._grade_one(int(channel[row]), int(time[row]), float(value[row]))
+                grade = self._grade_one(int(channel[row]), int(time[row]), float(value[row]))
+                batch.grade[number] = grade
+                counts[grade] += 1
             last = last[~slow[channel[last]]]
         state.last[channel[last]] = time[last]
         if self._steps:
             state.good[channel[last]] = value[last]
+        counts[GOOD] += len(order) - sum(counts)
+        self.duplicates += counts[DUPLICATE]
+        return counts
 
     def _grade_one(self, channel: int, time: int, value: float) -> int:
         state = self.state
         if time <= state.last[channel]:
-            self.duplicates += time == state.last[channel]
             return DUPLICATE if time == state.last[channel] else LATE
         state.last[channel] = time
         good, held, step = (

@@ -7,6 +7,7 @@ readings, the ticks, the rules and the catalogue, however the log is cut into ca
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
@@ -15,7 +16,7 @@ import msgspec
 import numpy as np
 
 from alerts.alert import Alert
-from alerts.batch import Batch, Quality
+from alerts.batch import GRADES, Batch, Quality
 from alerts.intake import Intake
 from alerts.levels import Change
 from alerts.rejection import Rejected
@@ -45,12 +46,14 @@ class Outcome:
         self.alerts: list[Alert] = []
         self.rejected: list[Rejected] = []
         self.readings = 0  # good and bad
+        self.graded: Counter[tuple[str, str]] = Counter()  # (kind, grade) → readings that were not rejected
 
     def add(self, later: Outcome) -> None:
         """Puts what came after it behind it."""
         self.alerts += later.alerts
         self.rejected += later.rejected
         self.readings += later.readings
+        self.graded += later.graded
 
 
 class Fold:
@@ -127,7 +130,8 @@ class Fold:
         self._outcome.rejected += rejected
         self._outcome.readings += len(rejected) + (0 if batch is None else len(batch.channel))
         if batch is not None:
-            self._quality[kind].grade(batch)
+            for grade, count in zip(GRADES, self._quality[kind].grade(batch), strict=True):
+                self._outcome.graded[kind, grade] += count
             self._changed[self.roster.kinds[kind].channel_zone[batch.channel]] = True
         return batch, ticks
 

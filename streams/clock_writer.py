@@ -23,8 +23,16 @@ class ClockWriter:
     that changes nothing.
     """
 
-    def __init__(self, producer: AIOKafkaProducer, prefix: str, partitions: int, elected: Callable[[], bool]) -> None:
-        self._producer, self._elected = producer, elected
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        prefix: str,
+        partitions: int,
+        elected: Callable[[], bool],
+        written: Callable[[], None],
+    ) -> None:
+        """``written``: told of each second for which the broker has every tick."""
+        self._producer, self._elected, self._written = producer, elected, written
         self._places = [(prefix + name, partition) for name in TICKED for partition in range(partitions)]
 
     async def run(self) -> None:
@@ -40,3 +48,4 @@ class ClockWriter:
                     await self._producer.send(topic, value, CLOCK_KEY, partition) for topic, partition in self._places
                 ]
                 await asyncio.gather(*sent)
+                self._written()

@@ -1,4 +1,4 @@
-"""How a worker is, over HTTP: for a container's health check, a load balancer, a curl at 3 a.m."""
+"""How a process is, over HTTP: for a container's health check, Prometheus, a curl at 3 a.m."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from sensors.errors import InputError, RunError
+from streams.metrics import exposition
 
 
 class Health(NamedTuple):
@@ -21,10 +23,11 @@ class Health(NamedTuple):
 
 
 @asynccontextmanager
-async def served(address: str | None, health: Callable[[], Health]) -> AsyncIterator[None]:
-    """Serves ``/health`` (200 while the worker takes its turns) and ``/ready`` (503 until it is) at HOST:PORT.
+async def served(address: str | None, health: Callable[[], Health], metrics: CollectorRegistry) -> AsyncIterator[None]:
+    """Serves ``/health`` (200 while the process takes its turns) and ``/ready`` (503 until it is) at HOST:PORT.
 
-    Both answer with the same JSON. Without an address nothing is served.
+    Both answer with the same JSON; ``/metrics`` with what the process has counted. Without an address nothing is
+    served.
     """
     if address is None:
         yield
@@ -37,15 +40,19 @@ async def served(address: str | None, health: Callable[[], Health]) -> AsyncIter
         status = 200 if now.ready or request.path == "/health" else 503
         return web.Response(body=msgspec.json.encode(body), content_type="application/json", status=status)
 
+    async def counted(request: web.Request) -> web.Response:
+        body, content_type = exposition(metrics, request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
     app = web.Application()
-    app.add_routes([web.get("/health", answer), web.get("/ready", answer)])
+    app.add_routes([web.get("/health", answer), web.get("/ready", answer), web.get("/metrics", counted)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
         try:
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
-            raise RunError(f"cannot serve the worker's health at {address}: {error.strerror or error}") from error
+            raise RunError(f"cannot serve health and metrics at {address}: {error.strerror or error}") from error
         yield
     finally:
         await runner.cleanup()

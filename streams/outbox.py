@@ -24,6 +24,7 @@ class _Letter(NamedTuple):
     key: bytes | None
     body: Body
     partition: int | None
+    done: Callable[[], None] | None
 
 
 class Outbox:
@@ -45,13 +46,23 @@ class Outbox:
         self._filled, self._moved = asyncio.Event(), asyncio.Event()
 
     def put(
-        self, source: int, topic: str, key: bytes | None, body: Body, partition: int | None = None, urgent: bool = True
+        self,
+        source: int,
+        topic: str,
+        key: bytes | None,
+        body: Body,
+        partition: int | None = None,
+        urgent: bool = True,
+        done: Callable[[], None] | None = None,
     ) -> None:
-        """Takes a record to be sent; the key chooses the partition unless one is given."""
+        """Takes a record to be sent; the key chooses the partition unless one is given.
+
+        ``done`` is called when it is acknowledged.
+        """
         self._number += 1
         self._pending[source][self._number] = None
         lane = self._urgent if urgent else self._others
-        lane.append(_Letter(source, self._number, topic, key, body, partition))
+        lane.append(_Letter(source, self._number, topic, key, body, partition, done))
         self._filled.set()
 
     async def run(self) -> None:
@@ -70,9 +81,14 @@ class Outbox:
                 if sent % _TURN == 0:
                     await asyncio.sleep(0)
 
+    @property
+    def waiting(self) -> int:
+        """How many records the broker has not acknowledged yet."""
+        return self._number - self.acknowledged
+
     async def room(self) -> None:
         """Waits while too much is under way."""
-        while len(self._urgent) > _FULL or self._number - self.acknowledged > _MOST:
+        while len(self._urgent) > _FULL or self.waiting > _MOST:
             self._moved.clear()
             await self._moved.wait()
 
@@ -86,10 +102,12 @@ class Outbox:
     async def _send(self, letter: _Letter) -> None:
         value, headers = letter.body()
         sent = await self._producer.send(letter.topic, value, letter.key, letter.partition, headers=list(headers))
-        at = letter.source, letter.number
+        at = letter.source, letter.number, letter.done  # without its body, which may be large
         sent.add_done_callback(lambda future: self._acknowledge(future, *at))
 
-    def _acknowledge(self, future: asyncio.Future[object], source: int, number: int) -> None:
+    def _acknowledge(
+        self, future: asyncio.Future[object], source: int, number: int, done: Callable[[], None] | None
+    ) -> None:
         if future.cancelled():
             return
         if error := future.exception():
@@ -97,4 +115,6 @@ class Outbox:
             return
         del self._pending[source][number]
         self.acknowledged += 1
+        if done is not None:
+            done()
         self._moved.set()

@@ -18,6 +18,7 @@ from streams.state_log import StateWriter
 from streams.takeover import SENT_ROW, Found, mark, sent_row
 from streams.topics import ALERTS, LAST, REJECTED
 from streams.transport import Run
+from streams.worker_metrics import WorkerMetrics
 
 _WRITE_EVERY_S = 1.0
 _WRITE_WHEN_IDLE_S = 0.1
@@ -39,9 +40,11 @@ class Partition:
         outbox: Outbox,
         state: StateWriter,
         alert_ends: Callable[[], Mapping[int, int]],
+        metrics: WorkerMetrics,
     ) -> None:
         """``alert_ends``: where the partitions of ``alerts`` ended when the broker was last asked."""
-        self.number, self.succession, self._outbox, self._state = number, succession, outbox, state
+        self.number, self.succession, self._outbox, self.state = number, succession, outbox, state
+        self._metrics = metrics
         self._sent, self._sent_since = found.sent.places, found.sent.since
         self._alert_ends = lambda: alert_ends() or found.sent.ends
         self._lasts: dict[bytes, Body] = {}  # by key the newest alert that was there already
@@ -72,6 +75,7 @@ class Partition:
 
     def _take(self, outcome: Outcome) -> None:
         self._changed, self._applied_at = True, time.monotonic()
+        self._metrics.folded(outcome)
         if outcome.alerts or outcome.rejected:
             self._publish(outcome)
 
@@ -82,7 +86,7 @@ class Partition:
                 del self._sent[seen]  # the last owner sent it, and did not come to write it into the state
                 self._lasts[key] = body
             else:
-                self._outbox.put(self.number, self._alerts, key, body)
+                self._outbox.put(self.number, self._alerts, key, body, done=partial(self._metrics.delivered, alert))
                 self._outbox.put(self.number, self._last, key, body)
                 self._lasts.pop(key, None)
         if not self._sent:
@@ -119,7 +123,7 @@ class Partition:
             self._changed = False
             self._put_lasts()
             await self._outbox.settled(self.number)
-            await self._state.write(rows)
+            await self.state.write(rows)
             self._written_at = time.monotonic()
             self.kept = following
 

@@ -51,6 +51,16 @@ class StateWriter:
         self._obsolete = list(found.keys)
         self._set: bytes | None = None
 
+    @property
+    def rows(self) -> int:
+        """How many rows the state has."""
+        return len(self._rows)
+
+    @property
+    def size(self) -> int:
+        """Bytes in them."""
+        return sum(map(len, self._rows.values()))
+
     async def write(self, changed: Mapping[bytes, bytes | None]) -> None:
         """Writes rows that changed (None: no longer there); returns when the broker has them.
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import tempfile
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -31,6 +32,7 @@ from streams.state_log import StateWriter, state_producer
 from streams.takeover import Found, take_over
 from streams.transport import Run, RunSchema
 from streams.watchdog import Watchdog
+from streams.worker_metrics import WorkerMetrics
 
 log = logging.getLogger("kapok")
 
@@ -71,6 +73,7 @@ class Worker:
         self._stopping = False
         self._topics = {kind: prefix + topic(kind) for kind in KINDS}
         self._ends = LogEnds(broker, [*self._topics.values(), prefix + topics.ALERTS], partitions)
+        self.metrics = WorkerMetrics(lambda: self.health().ready, live=clock)
 
     # For the transport (Positions).
     def starts(self) -> dict[TP, int]:
@@ -90,15 +93,19 @@ class Worker:
     def health(self) -> Health:
         """How it is just now."""
         lag = dict.fromkeys(self._topics.values(), 0)
-        for tp, due in self.applied().items():
-            lag[tp.topic] += max(0, self._ends.ends.get(tp, due) - due)
+        for tp, behind in self._lag().items():
+            lag[tp.topic] += behind
         return Health(self._assigned and not self._failure.done(), sorted(self._owned), lag)
+
+    def _lag(self) -> dict[TP, int]:
+        """How many records are still to be folded, for each partition owned."""
+        return {tp: max(0, self._ends.ends.get(tp, due) - due) for tp, due in self.applied().items()}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until ``stop`` is set; RunError when it cannot go on."""
         session_ms = await topics.shortest_session_ms(self.broker, int(_SESSION_S * 1000), int(_USUAL_SESSION_S * 1000))
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(health.served(self._health_address, self.health))
+            await stack.enter_async_context(health.served(self._health_address, self.health, self.metrics.registry))
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kapok-worker-"))
             self._alert_producer = AIOKafkaProducer(
                 bootstrap_servers=self.broker,
@@ -114,6 +121,7 @@ class Worker:
             self._rules = await stack.enter_async_context(rules_log(self.broker, self._alert_producer, self.prefix))
             await self._changes.settle(self._rules)
             self._outbox = Outbox(self._alert_producer, self._fail)
+            self.metrics.watch(lambda: self._owned, self._lag, self._outbox, self._ends)
             self._app = self._faust_app(folder, session_ms / 1000)
             tasks = [self._app.start(), self._watch_app(), self._outbox.run(), self._write_behind()]
             tasks += [
@@ -125,7 +133,11 @@ class Worker:
                 tasks.append(
                     self._changes.announce(self._alert_producer, self._topics, lambda: list(self._owned.values()))
                 )
-                tasks.append(ClockWriter(self._alert_producer, self.prefix, self.partitions, self._elected).run())
+                tasks.append(
+                    ClockWriter(
+                        self._alert_producer, self.prefix, self.partitions, self._elected, self.metrics.ticks.inc
+                    ).run()
+                )
             running = [asyncio.create_task(self._guarded(task)) for task in tasks]
             try:
                 ends: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait()), self._failure]
@@ -186,7 +198,9 @@ class Worker:
         if run.start > partition.next[kind]:
             consumer.seek_back(run.tp)  # a run got lost on its way: Faust may do that
             return
+        started = time.perf_counter()
         partition.apply(kind, run)
+        self.metrics.folding.inc(time.perf_counter() - started)
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
         await self._give_up_partitions()
@@ -212,6 +226,7 @@ class Worker:
             if numbers:
                 self._owned = await self._loaded(numbers)
             self._assigned = True
+            self.metrics.rebalances.inc()
             log.info("reading partitions %s", ", ".join(map(str, sorted(numbers))) or "none")
         except Exception as error:
             self._fail(error)
@@ -225,7 +240,9 @@ class Worker:
                     what = "%s partition %d: records %d to %d expired before they were read"
                     log.warning(what, self._topics[kind], number, following, begin - 1)
             writer = StateWriter(self._state_producer, self.prefix + topics.STATE, number, found.snapshot)
-            owned[number] = Partition(number, self.prefix, succession, found, self._outbox, writer, self._alert_ends)
+            owned[number] = Partition(
+                number, self.prefix, succession, found, self._outbox, writer, self._alert_ends, self.metrics
+            )
             await asyncio.sleep(0)
         return owned
 

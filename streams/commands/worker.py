@@ -27,7 +27,9 @@ def worker(
     ] = 0,
     health: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Say at /health and /ready how it is; worker n of N at PORT + n - 1."),
+        typer.Option(
+            metavar="HOST:PORT", help="Say at /health, /ready and /metrics how it is; worker n of N at PORT + n - 1."
+        ),
     ] = None,
     stuck: Annotated[
         str, typer.Option(metavar="TIME", help="End when a partition with readings stands still for so long.")
