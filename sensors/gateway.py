@@ -23,6 +23,7 @@ from aiokafka.errors import KafkaError, UnknownError
 
 from sensors import senml
 from sensors.catalogue import Catalogue, Sensor
+from sensors.connection import connection, refusal, user
 from sensors.errors import InputError, RunError
 from sensors.quantities import KINDS, QUANTITIES, topic
 
@@ -114,8 +115,12 @@ class Gateway:
                     await self._send(kind, zone, senml.encode(readings), None)
 
     async def _send(self, kind: str, zone: str, pack: bytes, timestamp_ms: int | None) -> None:
+        name = self.prefix + topic(kind)
+        if name not in self._topics:
+            self._failed = self._without(name)
+            return
         try:
-            sent = await self._producer.send(self.prefix + topic(kind), pack, zone.encode(), timestamp_ms=timestamp_ms)
+            sent = await self._producer.send(name, pack, zone.encode(), timestamp_ms=timestamp_ms)
         except KafkaError as error:
             self._failed = error
         else:
@@ -128,21 +133,32 @@ class Gateway:
     def _raise_failure(self) -> None:
         if self._failed is not None:
             failed, self._failed = self._failed, None
+            if isinstance(failed, RunError):
+                raise failed
             raise RunError(f"readings could not be sent to {self.brokers}: {failed}") from failed
 
     async def _check_topics(self) -> None:
-        """A broker makes a topic that is asked for, with whatever number of partitions: so look first."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.brokers)
+        """A broker makes a topic that is asked for, with whatever number of partitions: so look first.
+
+        Where gateways log in, each sees only the topics that it may write.
+        """
+        admin = AIOKafkaAdminClient(**connection(self.brokers))
         try:
             await admin.start()
-            missing = {self.prefix + topic(kind) for kind in KINDS} - set(await admin.list_topics())
+            there = set(await admin.list_topics())
         except KafkaError as error:
-            raise RunError(f"no Kafka at {self.brokers}: {error}") from error
+            raise RunError(f"no Kafka at {self.brokers}: {await refusal(self.brokers) or error}") from error
         finally:
             await admin.close()
-        if missing:
-            hint = "start `kapok worker` first, it makes them"
-            raise RunError(f"{self.brokers} has no topic {', '.join(sorted(missing))}; {hint}")
+        wanted = {self.prefix + topic(kind) for kind in KINDS}
+        self._topics, missing = wanted & there, wanted - there
+        if missing and (user() is None or not self._topics):
+            raise self._without(", ".join(sorted(missing)))
+
+    def _without(self, name: str) -> RunError:
+        if user() is None:
+            return RunError(f"{self.brokers} has no topic {name}; start `kapok worker` first, it makes them")
+        return RunError(f"{self.brokers} has no topic {name} that {user()!r} may write; see docs/security.md")
 
     async def _connect(self) -> AIOKafkaProducer:
         try:
@@ -153,7 +169,7 @@ class Gateway:
             return await self._start(idempotent=False)
 
     async def _start(self, *, idempotent: bool) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(bootstrap_servers=self.brokers, acks="all", enable_idempotence=idempotent)
+        producer = AIOKafkaProducer(**connection(self.brokers), acks="all", enable_idempotence=idempotent)
         try:
             await producer.start()
         except BaseException:

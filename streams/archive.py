@@ -20,6 +20,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
 from influxdb_client.rest import ApiException
 
+from sensors.connection import connection
 from sensors.errors import RunError
 from streams import topics
 from streams.points import Points
@@ -58,7 +59,7 @@ class Archive:
                 return
             consumer = AIOKafkaConsumer(
                 *self.source.topics,
-                bootstrap_servers=self.broker,
+                **connection(self.broker),
                 group_id=f"{self.prefix}kapok-archive",
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",

@@ -7,6 +7,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
+from sensors.connection import connection
 from sensors.errors import RunError
 from sensors.record import Record
 from streams import topics
@@ -25,7 +26,7 @@ class Feeder:
 
     async def __aenter__(self) -> Feeder:
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=self._broker,
+            **connection(self._broker),
             acks="all",
             max_batch_size=_BATCH_BYTES,
             max_request_size=topics.REPLAY_RECORD_BYTES,

@@ -20,6 +20,7 @@ from alerts.edition import Editions
 from alerts.fold import applied_offsets
 from sensors import clock
 from sensors.clock import CLOCK_KEY
+from sensors.connection import connection
 from sensors.errors import InputError, RunError
 from sensors.quantities import KINDS, topic
 from sensors.record import Record
@@ -126,7 +127,7 @@ class _Replay:
 
     async def publish(self, editions: Editions) -> None:
         """Puts the capture's editions on the topics, with the generations that its announcements tell."""
-        producer = AIOKafkaProducer(bootstrap_servers=self.broker, max_request_size=topics.REJECTED_RECORD_BYTES)
+        producer = AIOKafkaProducer(**connection(self.broker), max_request_size=topics.REJECTED_RECORD_BYTES)
         await producer.start()
         try:
             async with rules_log(self.broker, producer, self.prefix) as rules:
@@ -246,7 +247,7 @@ async def all_records(broker: str, name: str, partitions: int) -> AsyncIterator[
 
 @contextlib.asynccontextmanager
 async def _consumer(broker: str) -> AsyncIterator[AIOKafkaConsumer]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=broker, enable_auto_commit=False, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(**connection(broker), enable_auto_commit=False, auto_offset_reset="earliest")
     try:
         await consumer.start()
         yield consumer

@@ -10,6 +10,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from sensors.connection import connection
+
 log = logging.getLogger(__name__)
 
 EVERY_S = 2.0
@@ -26,7 +28,7 @@ class LogEnds:
 
     async def run(self) -> None:
         """Asks until cancelled; while the broker is away the ends stay as they were."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._broker)
+        consumer = AIOKafkaConsumer(**connection(self._broker))
         await consumer.start()
         try:
             while True:
@@ -45,7 +47,7 @@ class LogEnds:
 
     async def has_records(self, tp: TP, offset: int) -> bool:
         """Whether there is a record at that offset or after it, and not only a transaction's marker."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._broker, auto_offset_reset="earliest")
+        consumer = AIOKafkaConsumer(**connection(self._broker), auto_offset_reset="earliest")
         try:
             await consumer.start()
             consumer.assign([tp])

@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from sensors.capture import Writer
+from sensors.connection import connection, user
 from sensors.errors import InputError, RunError
 from streams import topics
 from streams.rules_log import rules_log
@@ -48,9 +49,11 @@ async def record(
     async with topics.admin(broker) as client:
         there = await topics.counts(client, prefix)
     if missing := [prefix + name for name in names if name not in there]:
+        if user() is not None:
+            raise RunError(f"no topic {', '.join(missing)} at {broker} that {user()!r} may read; see docs/security.md")
         raise InputError(f"no topic {', '.join(missing)} at {broker}", hint="is the --prefix right?")
     places = [TopicPartition(prefix + name, p) for name in names for p in range(there[name])]
-    consumer = AIOKafkaConsumer(bootstrap_servers=broker, enable_auto_commit=False, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(**connection(broker), enable_auto_commit=False, auto_offset_reset="earliest")
     written = 0
     try:
         await consumer.start()

@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from alerts.edition import Edition
+from sensors.connection import connection
 from sensors.errors import RunError
 from streams.topics import REJECTED_RECORD_BYTES, RULES
 
@@ -89,7 +90,7 @@ class RulesLog:
 async def rules_log(broker: str, producer: AIOKafkaProducer | None, prefix: str) -> AsyncIterator[RulesLog]:
     """The editions of a pipeline, read up to now."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=broker, enable_auto_commit=False, max_partition_fetch_bytes=REJECTED_RECORD_BYTES
+        **connection(broker), enable_auto_commit=False, max_partition_fetch_bytes=REJECTED_RECORD_BYTES
     )
     try:
         await consumer.start()

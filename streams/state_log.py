@@ -25,6 +25,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from sensors.connection import connection
 from sensors.errors import RunError
 from streams.patience import patient
 from streams.topics import STATE_BATCH_BYTES
@@ -113,7 +114,7 @@ class StateWriter:
 def state_producer(broker: str) -> AIOKafkaProducer:
     """A producer whose batches are as large as a checkpoint may be."""
     producer = AIOKafkaProducer(
-        bootstrap_servers=broker,
+        **connection(broker),
         acks="all",
         max_batch_size=STATE_BATCH_BYTES,
         max_request_size=2 * STATE_BATCH_BYTES,
@@ -183,7 +184,7 @@ async def reader(broker: str, topic: str, partitions: Iterable[int]) -> AsyncIte
     """A reader of some partitions, at their beginning."""
     numbers = sorted(partitions)
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=broker,
+        **connection(broker),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         fetch_max_wait_ms=20,

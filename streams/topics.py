@@ -18,6 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from sensors.connection import connection, refusal
 from sensors.errors import InputError, RunError
 from sensors.quantities import KINDS, topic
 
@@ -74,12 +75,12 @@ async def admin(broker: str) -> AsyncIterator[AIOKafkaAdminClient]:
     """A connection to make and look at topics with; RunError when no broker answers or when it refuses."""
     if not all(host and port.isdigit() for host, _, port in (at.strip().rpartition(":") for at in broker.split(","))):
         raise InputError(f"{broker!r} is not a broker's address", hint="give HOST:PORT")
-    client = AIOKafkaAdminClient(bootstrap_servers=broker, request_timeout_ms=_PATIENCE_MS)
+    client = AIOKafkaAdminClient(**connection(broker), request_timeout_ms=_PATIENCE_MS)
     try:
         await client.start()
         yield client
     except KafkaError as error:
-        raise RunError(f"no Kafka that can be used at {broker}: {error}") from error
+        raise RunError(f"no Kafka that can be used at {broker}: {await refusal(broker) or error}") from error
     finally:
         await client.close()
 

@@ -17,10 +17,12 @@ from faust.types import TP
 
 from alerts.edition import Edition
 from alerts.succession import GENERATION_ROW, Succession, generation_of
+from sensors.connection import connection
 from sensors.errors import RunError
 from sensors.quantities import KINDS, topic
 from streams import health, topics, transport
 from streams.clock_writer import ClockWriter
+from streams.credentials import credentials
 from streams.health import Health
 from streams.log_ends import LogEnds
 from streams.outbox import Outbox
@@ -108,7 +110,7 @@ class Worker:
             await stack.enter_async_context(health.served(self._health_address, self.health, self.metrics.registry))
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kapok-worker-"))
             self._alert_producer = AIOKafkaProducer(
-                bootstrap_servers=self.broker,
+                **connection(self.broker),
                 acks="all",
                 max_batch_size=_BATCH_BYTES,
                 max_request_size=topics.REJECTED_RECORD_BYTES,
@@ -159,6 +161,7 @@ class Worker:
             self.prefix + "kapok",
             broker=f"kafka://{self.broker.replace(',', ';')}",
             broker_consumer=f"{transport.URL_SCHEME}://{self.broker.replace(',', ';')}",
+            broker_credentials=credentials(self.broker),
             broker_session_timeout=session_s,
             broker_heartbeat_interval=session_s / 10,
             broker_max_poll_records=_RUN_RECORDS,

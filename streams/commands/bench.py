@@ -13,6 +13,7 @@ import msgspec
 import typer
 from rich.console import Console
 
+from sensors.connection import forget_settings
 from sensors.errors import InputError, RunError
 
 _ROOT = Path(__file__).parents[2]
@@ -46,6 +47,7 @@ def bench(
         raise InputError(f"--plot: the folder {plot.parent} does not exist", hint="make it first")
     from streams.apache_kafka import missing
 
+    forget_settings()
     if sections != {Section.replay.value} and (reason := missing()):
         raise RunError(reason)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # brokers come and go here

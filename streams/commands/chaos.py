@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from sensors import capture as captures
+from sensors.connection import forget_settings
 from sensors.errors import InputError, RunError
 from streams.chaos.plan import Kind, expected_seconds, plan, shares
 from streams.chaos.report import Report
@@ -71,6 +72,7 @@ def chaos(
         raise InputError("cannot read the capture: no such file", file=capture)
     if keep is not None and keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
         raise InputError(f"--keep: {keep} is not an empty folder", hint="give a new one")
+    forget_settings()
     planned = plan(seed, counts or shares(faults or _DEFAULT_FAULTS), workers, session)
     _quiet()
     from streams.apache_kafka import missing  # these take a while to import

@@ -21,6 +21,7 @@ from alerts.comparison import Body, Comparison
 from alerts.edition import recorded
 from alerts.levels import LEVEL_NAMES
 from sensors import capture as captures
+from sensors.connection import forget_settings
 from sensors.errors import InputError
 from streams.commands.options import RulesOption, SitesOption, catalogue_of, rulebook_of, time_ms
 from streams.replay import Progress as OnProgress
@@ -89,6 +90,9 @@ def replay(
             )
         else:
             from streams.kafka_replay import replay_through_kafka
+
+            if broker is None:
+                forget_settings()
 
             replayed = replay_through_kafka(
                 capture,
