@@ -51,7 +51,8 @@ _PATIENCE_MS = 30_000
 
 def settings(name: str, *, live: bool) -> dict[str, str]:
     """Kafka's topic settings. Live readings get the broker's time, replayed ones keep the capture's."""
-    if name in (STATE, ONCALL_STATE):  # small segments: only closed ones are compacted, and all that is left is read at a takeover
+    if name in (STATE, ONCALL_STATE):
+        # Small segments: only closed ones are compacted, and all that is left is read at a takeover.
         size = str(2 * STATE_BATCH_BYTES)
         compaction = {"min.cleanable.dirty.ratio": "0.1", "segment.bytes": size, "max.message.bytes": size}
         return {"cleanup.policy": "compact", **compaction}

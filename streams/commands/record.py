@@ -22,6 +22,7 @@ from streams.record import record as record_topics
 
 _TOPICS = (*topics.ALL, *topics.ONCALL)
 
+
 def record(
     out: Annotated[Path, typer.Option(metavar="CAPTURE", help="The capture: .jsonl, .jsonl.gz or .jsonl.zst.")],
     broker: BrokerOption = "127.0.0.1:9092",
