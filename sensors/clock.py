@@ -28,8 +28,8 @@ except ImportError:
 
 CLOCK_KEY = CLOCK_NAME.encode()
 MINUTE_MS = 60_000
-_SKIPPED = ("readings.rejected", "alerts", "alerts.last", "actions", "state", "rules")  # and those of on-call:
-_SKIPPED += ("oncall.log", "oncall.state", "cases", "cases.last", "notifications", "receipts")
+_ONCALL = ("oncall.log", "oncall.state", "cases", "cases.last", "notifications", "receipts")
+_SKIPPED = ("readings.rejected", "alerts", "alerts.last", "actions", "state", "rules", *_ONCALL)
 
 
 def tick(time_ms: int) -> bytes:
