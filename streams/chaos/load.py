@@ -30,6 +30,7 @@ from streams.replay import Replayed, replay
 
 RULE = "chaos-canary"
 TOPIC = topic("flood")
+_ZONE = "CANARY-"
 _WET, _OUT_OF_REACH = 0.01, 1e6  # m
 _RULES = f"""
 [[rule]]
@@ -169,9 +170,14 @@ def canary_zones(partitions: int) -> list[str]:
     number = 0
     while len(zones) < partitions:
         number += 1
-        zone = f"CANARY-{number:03d}"
+        zone = f"{_ZONE}{number:03d}"
         zones.setdefault(partition_of(zone.encode(), partitions), zone)
     return [zones[partition] for partition in range(partitions)]
+
+
+def is_canary(key: bytes | None) -> bool:
+    """Whether a flood record with this key is a canary's reading."""
+    return key is not None and key.startswith(_ZONE.encode())
 
 
 def gauge(zone: str) -> str:

@@ -53,11 +53,6 @@ class Timeline:
         at = bisect_right(self._following[place], offset)
         return self._stored[place][at] if at < len(self._stored[place]) else float("inf")
 
-    def newest(self, topic: str, partition: int) -> float:
-        """When the broker had the newest record there; 0 if there is none."""
-        stored = self._stored[topic, partition]
-        return stored[-1] if stored else 0.0
-
     def phase_at(self, time_s: float) -> Phase:
         """The phase in which a time lies."""
         at = bisect_right(self.phases, time_s, key=lambda phase: phase.began) - 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -29,12 +30,26 @@ class Watch:
         self._when = when
         # Of each partition's canary: the newest reading that was alerted, and when that was heard, also in time.
         self._offsets = dict.fromkeys(range(partitions), -1)
+        self._expected: dict[int, deque[int]] = {partition: deque() for partition in range(partitions)}
         self._heard = dict.fromkeys(range(partitions), 0.0)
         self._in_time = dict.fromkeys(range(partitions), 0.0)
 
+    def expect(self, partition: int, offset: int) -> None:
+        """The reading of a canary is being fed; its alert is to be heard."""
+        self._expected[partition].append(offset)
+
+    def expect_no_more(self) -> None:
+        """Waits no longer for the alerts of what was fed so far."""
+        for offsets in self._expected.values():
+            offsets.clear()
+
     def behind(self) -> float:
-        """By how many seconds of feeding the partition that is furthest behind is behind."""
-        return max(self._when.newest(load.TOPIC, p) - self._stored(p, offset) for p, offset in self._offsets.items())
+        """For how long the broker has had the reading of a canary that is still to be heard, in s."""
+        now = time.time()
+        return max(
+            (now - self._when.stored(load.TOPIC, p, offsets[0]) for p, offsets in self._expected.items() if offsets),
+            default=0.0,
+        )
 
     def heard(self) -> bool:
         """Whether every partition's canary was heard lately, however late it was."""
@@ -54,10 +69,6 @@ class Watch:
         now = time.monotonic()
         return ", ".join(f"{partition}: {now - at:.0f} s" for partition, at in self._heard.items())
 
-    def _stored(self, partition: int, offset: int) -> float:
-        at = self._when.stored(load.TOPIC, partition, max(0, offset))
-        return at if at < float("inf") else self._when.newest(load.TOPIC, partition)
-
     async def run(self, consumer: AIOKafkaConsumer, prefix: str) -> None:
         """Counts until cancelled."""
         source = (prefix + load.TOPIC).encode()
@@ -74,6 +85,8 @@ class Watch:
         if offset <= self._offsets[partition]:  # a repeat is no news
             return
         self._offsets[partition], self._heard[partition] = offset, time.monotonic()
+        while (expected := self._expected[partition]) and expected[0] <= offset:
+            expected.popleft()
         if time.time() - self._when.stored(load.TOPIC, partition, offset) < _LATE_S:
             self._in_time[partition] = time.monotonic()
 
