@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from alerts.parameters import Number, Parameters, duration_ms
 from alerts.rules import TYPES
 from alerts.rules.rule import Site
+from alerts.source import Source, first_problem
 from sensors.catalogue import Catalogue
 from sensors.errors import InputError
 from sensors.quantities import QUANTITIES
@@ -40,7 +40,7 @@ class Rulebook:
         timezone: ZoneInfo,
         grace_ms: int,
         digest: bytes,
-        where: _Source,
+        where: Source,
     ) -> None:
         self.rules, self.limits, self.timezone, self.grace_ms = rules, limits, timezone, grace_ms
         self.digest, self._where = digest, where
@@ -53,23 +53,12 @@ class Rulebook:
     @classmethod
     def load(cls, path: str | Path) -> Rulebook:
         """Reads and checks a ``rules.toml``; InputError names the file, the line and what to do."""
-        try:
-            text = Path(path).read_bytes().decode()
-        except OSError as error:
-            raise InputError(f"cannot read the rules: {error.strerror}", file=path) from error
-        except UnicodeDecodeError as error:
-            raise InputError("the rules are not UTF-8", file=path, hint="save the file as UTF-8") from error
-        return cls.parse(text, file=path)
+        return cls.parse(Source.read(path, "the rules").text, file=path)
 
     @classmethod
     def parse(cls, text: str, file: str | Path | None = None) -> Rulebook:
-        where = _Source(text, file)
-        try:
-            document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            line = re.search(r"at line (\d+)", str(error))
-            what = f"not TOML: {error}"
-            raise InputError(what, file=file, line=int(line[1]) if line else text.count("\n") + 1) from error
+        where = Source(text, file)
+        document = where.document()
         for key in document.keys() - {"timezone", "grace", "quantity", "rule"}:
             hint = "the file has timezone, grace, [quantity.…] and [[rule]]"
             raise InputError(f"unknown setting {key!r}", file=file, line=where.line_of(key), hint=hint)
@@ -96,14 +85,16 @@ class Rulebook:
                     TYPES[rule.type].check(rule, site, catalogue)
                 except ValueError as error:
                     what = f"rule {rule.id}: {error}"
-                    raise InputError(what, file=self._where.file, line=self._where.line_of_rule(number)) from error
+                    raise InputError(
+                        what, file=self._where.file, line=self._where.line_of_item("rule", number)
+                    ) from error
 
     def warnings(self, catalogue: Catalogue) -> list[str]:
         """What is allowed, and likely to be regretted."""
         found = []
         ids = {rule.id for rule in self.rules}
         for number, rule in enumerate(self.rules):
-            place = f"{self._where.file or 'rules'}:{self._where.line_of_rule(number)}"
+            place = f"{self._where.file or 'rules'}:{self._where.line_of_item('rule', number)}"
             found += [f"{place}: rule {rule.id}: {text}" for text in TYPES[rule.type].warnings(rule)]
             rule_type = TYPES[rule.type]
             if not any(rule_type.applies(rule, s, catalogue) for s in _sites(catalogue)):
@@ -127,7 +118,7 @@ def _sites(catalogue: Catalogue) -> tuple[Site, ...]:
     return (*catalogue.sensors.values(), *catalogue.places.values())
 
 
-def _limits(tables: Any, where: _Source) -> dict[str, Limits]:
+def _limits(tables: Any, where: Source) -> dict[str, Limits]:
     known = {quantity for quantities in QUANTITIES.values() for quantity in quantities}
     limits = {}
     for quantity, table in tables.items() if isinstance(tables, dict) else [("", tables)]:
@@ -138,18 +129,18 @@ def _limits(tables: Any, where: _Source) -> dict[str, Limits]:
         try:
             limits[quantity] = Limits.model_validate(table)
         except ValidationError as error:
-            field, what = _first(error)
+            field, what = first_problem(error)
             at = where.line_of(field, after=line)
             raise InputError(f"quantity {quantity}: {what}", file=where.file, line=at or line) from error
     return limits
 
 
-def _rules(tables: Any, where: _Source) -> list[Parameters]:
+def _rules(tables: Any, where: Source) -> list[Parameters]:
     if not isinstance(tables, list):
         raise InputError("`rule` is not a list", file=where.file, hint="start each rule with [[rule]]")
     rules: list[Parameters] = []
     for number, table in enumerate(tables):
-        line = where.line_of_rule(number)
+        line = where.line_of_item("rule", number)
         name = f"rule {table.get('id', number + 1)}"
         kind = table.get("type")
         if kind not in TYPES:
@@ -160,7 +151,7 @@ def _rules(tables: Any, where: _Source) -> list[Parameters]:
         try:
             rule = model.model_validate({"kind": model.kinds[0], **table} if len(model.kinds) == 1 else table)
         except ValidationError as error:
-            field, what = _first(error)
+            field, what = first_problem(error)
             at = where.line_of(field, after=line) or line
             raise InputError(f"{name}: {what}", file=where.file, line=at) from error
         if rule.kind not in rule.kinds:
@@ -172,38 +163,3 @@ def _rules(tables: Any, where: _Source) -> list[Parameters]:
             raise InputError(f"{name}: the id is there twice", file=where.file, line=line, hint=hint)
         rules.append(rule)
     return rules
-
-
-def _first(error: ValidationError) -> tuple[str, str]:
-    """(top-level field, message in words) of the first thing that pydantic found wrong."""
-    problem = error.errors()[0]
-    path = ".".join(str(part) for part in problem["loc"])
-    field = str(problem["loc"][0]) if problem["loc"] else ""
-    what = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "missing":
-        return field, f"has no `{path}`"
-    if problem["type"] == "extra_forbidden":
-        return field, f"unknown setting `{path}`"
-    return field, f"`{path}`: {what}" if path else what
-
-
-class _Source:
-    """The text of the file, to tell on which line a thing is."""
-
-    def __init__(self, text: str, file: str | Path | None) -> None:
-        self.file, self._lines = file, text.splitlines()
-
-    def line_matching(self, pattern: str, after: int | None = None) -> int | None:
-        for number in range(after or 0, len(self._lines)):
-            if re.match(pattern, self._lines[number]):
-                return number + 1
-            if after is not None and re.match(r"\s*\[", self._lines[number]):
-                return None
-        return None
-
-    def line_of(self, setting: str, after: int | None = None) -> int | None:
-        return self.line_matching(rf"\s*\[?\"?{re.escape(setting)}\b", after)
-
-    def line_of_rule(self, number: int) -> int | None:
-        starts = [i for i, line in enumerate(self._lines, 1) if re.match(r"\s*\[\[\s*rule\s*\]\]", line)]
-        return starts[number] if number < len(starts) else None
