@@ -1,0 +1,126 @@
+"""The directory: people, how to reach them, and who lives where. Names and addresses are here and nowhere else.
+
+``Directory.duty`` is the part without any: groups and rotas by ids. It alone goes into the log.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from alerts.parameters import Id
+from alerts.routes.duty import Duty, Group
+from alerts.routes.rota import Part, Rota
+from alerts.source import Source, first_problem
+
+SHIPPED = Path(__file__).with_name("directory.toml")
+_TABLES = {"person", "group", "rota", "home"}
+
+Text = Annotated[str, Field(min_length=1)]
+Entry = TypeVar("Entry")
+
+
+class _Private(Part):
+    """Shows nothing of itself in a log or a traceback."""
+
+    def __repr_args__(self) -> list[tuple[str | None, Any]]:
+        return []
+
+
+class Login(_Private):
+    """For the console. ``districts``: of those only; none given: of all. ``password``: its hash, never itself."""
+
+    role: Literal["viewer", "oncall", "carer", "admin"]
+    districts: tuple[str, ...] = ()
+    password: Text
+
+
+class Person(_Private):
+    """``contacts``: channel → address as an apprise URL, the best first: the next one is for when one fails."""
+
+    name: Text
+    language: Literal["zh", "en"] = "zh"
+    contacts: dict[Id, Text] = Field(default_factory=dict)
+    login: Login | None = None
+
+
+class Home(_Private):
+    """Who lives in a home, whose id in the catalogue is a pseudonym.
+
+    ``groups`` are its own: ``{ relatives = ["p-7"], doctor = ["p-8"] }`` in home H-1A2B makes the groups
+    relatives-H-1A2B and doctor-H-1A2B.
+    """
+
+    resident: Text
+    address: Text
+    phone: Text | None = None
+    note: Text | None = None
+    groups: dict[Id, Group] = Field(default_factory=dict)
+
+
+class Directory:
+    """``people`` and ``homes`` by id; ``duty`` is what may be known to everybody. An error never shows a value."""
+
+    def __init__(self, people: dict[str, Person], homes: dict[str, Home], duty: Duty, source: Source) -> None:
+        self.people, self.homes, self.duty, self.source = people, homes, duty, source
+
+    @classmethod
+    def shipped(cls) -> Directory:
+        """The example that comes with kapok: everybody in it is invented."""
+        return cls.load(SHIPPED)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Directory:
+        """Reads and checks a directory; InputError names the file, the line and what to do."""
+        return cls.parse(Source.read(path, "the directory"))
+
+    @classmethod
+    def parse(cls, source: Source) -> Directory:
+        document = source.document()
+        for key in document.keys() - _TABLES - {"timezone"}:
+            hint = "the file has timezone, [person], [group], [rota.…] and [home]"
+            raise source.error(f"unknown setting {key!r}", source.line_of(key), hint)
+        people = _entries(document, "person", Person, source)
+        groups = _entries(document, "group", Group, source)
+        rotas = _entries(document, "rota", Rota, source)
+        homes = _entries(document, "home", Home, source)
+        for home_id, home in homes.items():
+            for name, group in home.groups.items():
+                group_id = f"{name}-{home_id}"
+                if group_id in groups:
+                    line = source.line_of_entry("group", group_id)
+                    raise source.error(f"group {group_id} is there twice", line, f"home {home_id} makes one, too")
+                groups[group_id] = group
+        timezone = document.get("timezone", "Asia/Shanghai")
+        try:
+            duty = Duty(timezone=timezone, groups=groups, rotas=rotas)
+        except ValidationError as error:
+            raise source.error(first_problem(error)[1], source.line_of("timezone")) from None
+        return cls(people, homes, duty, source)
+
+    def line_of_group(self, group: str) -> int | None:
+        """Where a group is written: its own line, or its home's."""
+        line = self.source.line_of_entry("group", group)
+        homes = (home for home in self.homes if group.endswith(f"-{home}"))
+        return line or next((self.source.line_of_entry("home", home) for home in homes), None)
+
+
+def _entries(document: dict[str, Any], table: str, model: type[Entry], source: Source) -> dict[str, Entry]:
+    entries: dict[str, Entry] = {}
+    found = document.get(table, {})
+    if not isinstance(found, dict):
+        raise source.error(f"`{table}` is not a table", source.line_of(table), f"write [{table}] and a line for each")
+    for key, value in found.items():
+        line = source.line_of_entry(table, key)
+        try:
+            _ID.validate_python(key)
+            entries[key] = TypeAdapter(model).validate_python(value)
+        except ValidationError as error:  # not as the cause: it would show the values
+            field, what = first_problem(error)
+            raise source.error(f"{table} {key}: {what}", source.line_of(field, after=line) or line) from None
+    return entries
+
+
+_ID = TypeAdapter(Id)
