@@ -55,7 +55,7 @@ class Source:
         return None
 
     def line_of(self, setting: str, after: int | None = None) -> int | None:
-        return self.line_matching(rf"\s*\[?\"?{re.escape(setting)}\b", after)
+        return self.line_matching(rf"\s*\[?\"?{re.escape(setting)}\b", after) if setting else None
 
     def line_of_item(self, name: str, number: int) -> int | None:
         """Where the ``[[name]]`` of that number, from 0, begins."""

@@ -112,13 +112,13 @@ def _entries(document: dict[str, Any], table: str, model: type[Entry], source: S
     found = document.get(table, {})
     if not isinstance(found, dict):
         raise source.error(f"`{table}` is not a table", source.line_of(table), f"write [{table}] and a line for each")
+    adapter = TypeAdapter(model)
     for key, value in found.items():
-        line = source.line_of_entry(table, key)
         try:
             _ID.validate_python(key)
-            entries[key] = TypeAdapter(model).validate_python(value)
+            entries[key] = adapter.validate_python(value)
         except ValidationError as error:  # not as the cause: it would show the values
-            field, what = first_problem(error)
+            (field, what), line = first_problem(error), source.line_of_entry(table, key)
             raise source.error(f"{table} {key}: {what}", source.line_of(field, after=line) or line) from None
     return entries
 
