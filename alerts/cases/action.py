@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -22,6 +22,11 @@ class Matcher(Message):
     site: tuple[str, ...] = ()
     level: tuple[int, ...] = ()
 
+    def matches(self, alert: dict[str, Any]) -> bool:
+        """Whether an alert (its body) is meant."""
+        fields = ("kind", "rule", "district", "zone", "site", "level")
+        return all(not (wanted := getattr(self, field)) or alert[field] in wanted for field in fields)
+
 
 class Action(Message):
     """One thing that was done.
@@ -29,8 +34,8 @@ class Action(Message):
     ``id`` is unique (whoever writes it makes one; the same id again is the same action, and counts once). ``by`` is a
     person's id of the directory, ``at`` when. ``case`` is a case's id (for all but silences), ``text`` a note in
     their own words. ``outcome`` and ``satisfaction`` (1 to 5, as the caller told) go with ``close``. ``silence`` and
-    ``maintenance`` have ``matcher``, ``from``, ``until`` and ``text`` (why); ``lift`` ends the one whose id is
-    ``lifts``.
+    ``maintenance`` have ``matcher``, ``from``, ``until`` and ``text`` (why), maintenance names its sites; ``lift`` ends
+    the one whose id is ``lifts``. What no silence holds back: alerts/cases/silences.py.
     """
 
     id: Id
@@ -57,6 +62,8 @@ class Action(Message):
                 raise ValueError(
                     "an empty matcher would silence the whole city: name a kind, rule, district, zone or site"
                 )
+            if self.do == "maintenance" and not self.matcher.site:
+                raise ValueError("maintenance wants matcher.site: the sites that are worked on")
         elif self.do == "lift":
             if self.lifts is None:
                 raise ValueError("lift wants lifts, the id of a silence or a maintenance")

@@ -47,3 +47,10 @@ class Message(BaseModel):
     def parse(cls, value: bytes | str) -> Self:
         """pydantic's ValidationError (a ValueError) says what is wrong with it."""
         return cls.model_validate_json(value)
+
+
+class Words(Message):
+    """One sentence for people, in Chinese and English."""
+
+    zh: str
+    en: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from alerts.cases.message import Message, Time
+from alerts.cases.message import Message, Time, Words
 from alerts.parameters import Id
 
 Why = Literal[
@@ -16,7 +16,8 @@ Why = Literal[
     "asked",  # somebody asked for the next in the chain
     "repeated",  # nobody answered the whole chain: once more
     "last_resort",  # nobody answered at all
-    "unwatched",  # all the sensors of a home are silent
+    "unwatched",  # no activity, and all the sensors of the home are silent: it can no longer be watched
+    "watched",  # they speak again, and still nobody has moved
     "resolved",  # for those who were told
     "no_data",  # it resolved while its sensors are silent: closes nothing
     "closed",  # by a person, for the others who were told
@@ -28,8 +29,8 @@ class Notification(Message):
 
     ``to`` is a person's id of the directory; their addresses are known to delivery alone. ``group`` is the one they
     were told as part of, ``step`` the place in the route's chain from 0, ``round`` how many times the chain was begun
-    anew. ``at`` is when it was decided, by the log's clock. ``alert`` is the alert's body as it was then.
-    ``exercise``: from a replay, nobody is to act on it.
+    anew. ``at`` is when it was decided, by the log's clock, and ``reason`` why. ``alert`` is the alert's body as it was
+    then. ``exercise``: from a replay, nobody is to act on it.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Notification(Message):
     step: int
     round: int
     why: Why
+    reason: Words
     level: int
     at: Time
     alert: dict[str, object]

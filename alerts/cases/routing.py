@@ -39,3 +39,7 @@ class Routing(Protocol):
     def on_duty(self, group: str, at_ms: int) -> tuple[str, ...]:
         """The people (ids) of a group at that time, those of a rota by its hand-overs, holidays and swaps."""
         ...
+
+    def knows(self, person: str) -> bool:
+        """Whether there is such a person (id) in the directory."""
+        ...

@@ -1,0 +1,392 @@
+"""The Desk: the fold of cases. (state, entry of ``oncall.log``) → (state, case changes and notifications).
+
+Pure: no wall clock, no I/O, no randomness. Live, replayed, restarted: the same entries give the same bytes.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import Any
+
+import msgspec
+from pydantic import ValidationError
+
+from alerts.cases.action import Action
+from alerts.cases.case import Change
+from alerts.cases.checkpoint import CheckpointState, decode, encode
+from alerts.cases.dossier import Dossier
+from alerts.cases.duty import YELLOW, Duty
+from alerts.cases.entry import Entry, Outcome, Refusal
+from alerts.cases.message import Words, time_ms
+from alerts.cases.notification import Receipt, Why
+from alerts.cases.reasons import reason
+from alerts.cases.relations import DATA_MS, HOLD_MS, Relations
+from alerts.cases.routing import Routing
+from alerts.rulebook import Rulebook
+from sensors.catalogue import Catalogue
+
+AHEAD_MS = 60_000  # what is written into an alert, an action or a receipt is believed so far ahead of the log's clock
+FLAPS, FLAPPING_MS, CALM_MS = 6, 1_800_000, 900_000  # so many changes within so long; steady for so long ends it
+REMEMBERED_MS = 7 * 86_400_000  # closed cases and the ids of actions
+
+
+class _Body(msgspec.Struct):
+    """What the Desk needs of an alert's body."""
+
+    id: str
+    rule: str
+    type: str
+    kind: str
+    site: str
+    zone: str
+    district: str
+    level: int
+    onset: str
+    at: str
+    seq: int
+    value: float | None
+
+
+class Desk:
+    """All cases of a city. ``exercise``: what comes out is marked as from a replay; nobody is to act on it."""
+
+    def __init__(self, routing: Routing, catalogue: Catalogue, rulebook: Rulebook, exercise: bool = False) -> None:
+        self.offset, self.clock = -1, None  # type: int, int | None
+        self.cases: dict[str, Dossier] = {}  # by key, the newest of each
+        self._sources: dict[str, int] = {}
+        self._actions: dict[str, int] = {}  # id → when it counted
+        self._due: list[tuple[int, str]] = []
+        self._duty = Duty(routing, exercise)
+        self._relations = Relations(self._duty, self.cases, catalogue, rulebook)
+
+    # -- the log ----------------------------------------------------------------------------------------------
+
+    def apply(self, entry: Entry) -> Outcome:
+        """Folds the next entry; one that was applied already gives nothing. Total: it does not raise."""
+        self._duty.out = out = Outcome()
+        if entry.offset <= self.offset or self._had(entry):
+            return out
+        self.offset = entry.offset
+        try:
+            if isinstance(entry.value, int):
+                self._tick(entry.value)
+            elif entry.kind == "alert":
+                self._alert(entry.value)
+            elif entry.kind == "action":
+                self._action(entry, Action.parse(entry.value))
+            else:
+                self._receipt(entry, Receipt.parse(entry.value))
+        except (ValidationError, msgspec.DecodeError, ValueError) as error:
+            out.rejected.append(Refusal(entry, "malformed", _first_line(error)))
+        return out
+
+    def configure(self, routing: Routing, catalogue: Catalogue, rulebook: Rulebook) -> None:
+        """Goes on under other routes, people, rules or sites; it belongs between two entries of the log."""
+        self._duty.routing = routing
+        self._relations.configure(catalogue, rulebook)
+
+    @property
+    def silences(self) -> tuple[Action, ...]:
+        """Silences and maintenance that are in force or to come."""
+        return tuple(self._duty.silences.all.values())
+
+    def _had(self, entry: Entry) -> bool:
+        if entry.source is None:
+            return False
+        place = f"{entry.source.topic}/{entry.source.partition}"
+        if entry.source.offset <= self._sources.get(place, -1):
+            return True
+        self._sources[place] = entry.source.offset
+        return False
+
+    def _now(self, at: int) -> int:
+        """The time of a decision about something that says it is of ``at``."""
+        return at if self.clock is None else max(self.clock, min(at, self.clock + AHEAD_MS))
+
+    def _plan(self, d: Dossier) -> None:
+        if (due := d.next_due) is not None:
+            heapq.heappush(self._due, (due, d.key))
+
+    # -- time -------------------------------------------------------------------------------------------------
+
+    def _tick(self, time: int) -> None:
+        """Whatever is due by then happens, each at its own time, however late the tick."""
+        if self.clock is not None and time <= self.clock:
+            return
+        while True:
+            due = self._due[0][0] if self._due else None
+            vigil = self._relations.next_vigil
+            if vigil is not None and vigil <= time and (due is None or vigil <= due):
+                for d in self._relations.keep_vigil(vigil):
+                    self._done(d)
+            elif due is not None and due <= time:
+                _, key = heapq.heappop(self._due)
+                if key in self.cases and self.cases[key].next_due == due:
+                    self._fall_due(self.cases[key], due)
+            else:
+                break
+        self.clock = time
+        self._duty.silences.forget(time)
+        if len(self._actions) and time // 3_600_000 != (time - 1000) // 3_600_000:
+            self._actions = {key: at for key, at in self._actions.items() if at > time - REMEMBERED_MS}
+
+    def _fall_due(self, d: Dossier, at: int) -> None:
+        """The first thing that is due at that time."""
+        duty, timers = self._duty, d.timers
+        name = next((name for name in sorted(timers) if timers[name] == at), None)
+        if name == "close":
+            duty.settle(d, at)
+        elif name == "forget":
+            self._relations.drop(d)
+            return
+        elif name == "silence":
+            self._unsilence(d, at)
+        elif name == "no_data":
+            del timers["no_data"]
+            d.no_data = True
+            words = reason("no_data")
+            duty.record(d, "no_data", at, words, duty.tell(d, "no_data", at, words))
+        elif name == "data":
+            self._over(d, at, reason("data", wait=DATA_MS))
+        elif name == "watched":
+            del timers["watched"]
+            d.unwatched = False
+            words = reason("watched")
+            duty.record(d, "watched", at, words, duty.tell(d, "watched", at, words))
+        elif name == "calm":
+            self._calm(d, at)
+        else:
+            duty.step(d, [way for way in d.ways if way.due == at], at)
+        self._done(d)
+
+    def _done(self, d: Dossier) -> None:
+        if d.state == "closed" and not d.level and "forget" not in d.timers:
+            d.timers["forget"] = d.at + REMEMBERED_MS
+        self._relations.regroup(d)
+        self._plan(d)
+
+    def _unsilence(self, d: Dossier, at: int) -> None:
+        d.timers.pop("silence", None)
+        d.silenced = None
+        if d.firing and d.state != "acknowledged":
+            self._duty.begin(d, "repeated" if d.told else "opened", "unsilenced", at, reason("unsilenced"))
+
+    def _calm(self, d: Dossier, at: int) -> None:
+        del d.timers["calm"]
+        d.flapping, d.changes = False, []
+        words = reason("calm", wait=CALM_MS, level=d.level)
+        if d.level == 0:
+            self._duty.record(d, "calm", at, words)
+            self._over(d, at, reason("resolved"))
+        elif d.level > d.told_level:
+            self._duty.begin(d, "raised", "calm", at, words)
+        else:
+            self._duty.record(d, "calm", at, words)
+
+    # -- alerts -----------------------------------------------------------------------------------------------
+
+    def _alert(self, value: bytes) -> None:
+        body: dict[str, Any] = msgspec.json.decode(value, type=dict[str, Any])
+        known = msgspec.convert(body, _Body)
+        at, onset = self._now(time_ms(known.at)), time_ms(known.onset)
+        key = f"{known.rule}/{known.site}"
+        d = self.cases.get(key)
+        if d is not None and (onset, known.seq) <= (d.onset, d.alert_seq):
+            return
+        if known.type == "silence":
+            for other in self._relations.note(body, at):
+                self._done(other)
+        if d is None or (d.state == "closed" and onset != d.onset):
+            if not known.level:
+                return
+            d = Dossier(id=f"{key}/{known.onset}", key=key, alert=body, opened=at, at=at)
+            d.onset, d.alert_seq = onset, known.seq
+            self._relations.add(d)
+            self._open(d, at)
+        else:
+            before, again = d.level, (onset != d.onset and not d.imagined) or d.level == 0
+            d.alert, d.onset, d.alert_seq, d.imagined = body, onset, known.seq, False
+            self._change(d, before, known.level, again, max(at, d.at))
+        self._done(d)
+
+    def _open(self, d: Dossier, at: int) -> None:
+        d.level = d.highest = d.alert["level"]
+        self._by_person(d)
+        d.changes = [at]
+        d.unwatched = self._relations.unwatched(d)
+        which: Why = "unwatched" if d.unwatched else "opened"
+        d.group = self._relations.group_of(d)
+        self._duty.begin(d, which, "opened", at, reason(which, level=d.level))
+
+    def _by_person(self, d: Dossier) -> None:
+        routes = self._duty.routing.routes(d.alert)
+        d.by_person = d.by_person or d.press or any(route.by_person for route in routes)
+
+    def _change(self, d: Dossier, before: int, level: int, again: bool, at: int) -> None:
+        """The alert of an open case changed, or that of a closed one within its episode."""
+        duty = self._duty
+        if d.press:
+            d.level = level
+            if not level:
+                duty.record(d, "reset", at, reason("reset"))
+            else:
+                self._reopen(d)
+                d.highest = max(d.highest, level)
+                duty.begin(d, "pressed", "pressed", at, reason("pressed"))
+            return
+        if d.state == "closed" and level <= before:
+            d.level = level
+            over: Change = "lowered" if level else "resolved"
+            duty.record(d, over, at, reason(over, previous=before, level=level))
+            return
+        d.changes = [*(time for time in d.changes if time > at - FLAPPING_MS), at][-FLAPS:]
+        if self._damped(d, level, at):
+            return
+        if not level:
+            self._resolve(d, at)
+            return
+        d.level, d.highest = level, max(d.highest, level)
+        d.timers.pop("no_data", None)
+        if level > before or again or d.no_data:
+            self._by_person(d)
+            again = (again or d.no_data) and d.state != "closed"
+            raised = level > before and not (d.resolved is not None or d.no_data)
+            answered = d.state == "acknowledged" and level <= d.answered_level
+            self._reopen(d)
+            d.unwatched = self._relations.unwatched(d)
+            if raised and answered:
+                words = reason("raised", previous=before, level=level)
+                duty.record(d, "raised", at, words, duty.tell(d, "raised", at, words))
+            else:
+                change: Change = "raised" if raised else "reopened"
+                which: Why = "unwatched" if d.unwatched else "raised" if raised else "reopened"
+                duty.begin(d, which, change, at, reason(which, previous=before, level=level))
+        else:
+            duty.record(d, "lowered", at, reason("lowered", previous=before, level=level))
+
+    def _reopen(self, d: Dossier) -> None:
+        d.resolved, d.no_data, d.resumed = None, False, False
+        d.closed = d.closed_by = d.outcome = d.satisfaction = None
+        for timer in ("close", "data", "forget", "watched"):
+            d.timers.pop(timer, None)
+        if d.state == "closed":
+            d.state = "open" if d.notified is None else "notified"
+
+    def _damped(self, d: Dossier, level: int, at: int) -> bool:
+        """Whether this change is on record only: the case is blue or yellow, and has changed too often."""
+        if max(level, d.highest) > YELLOW or d.state == "closed":
+            if d.flapping:
+                d.flapping = False
+                d.timers.pop("calm", None)
+            return False
+        if not d.flapping and len(d.changes) < FLAPS:
+            return False
+        change: Change = "damped" if d.flapping else "flapping"
+        words = reason(change, level=level, count=FLAPS, wait=FLAPPING_MS)
+        d.flapping, d.timers["calm"] = True, at + CALM_MS
+        d.timers.pop("close", None)
+        d.resolved = None
+        d.level, d.highest = level, max(d.highest, level)
+        self._duty.record(d, change, at, words)
+        return True
+
+    def _resolve(self, d: Dossier, at: int) -> None:
+        if self._relations.watch.blind(d.alert):
+            d.timers["no_data"] = at + HOLD_MS
+        elif "reason" in d.alert:
+            self._over(d, at, reason("withdrawn"))
+        else:
+            self._over(d, at, reason("resolved"))
+
+    def _over(self, d: Dossier, at: int, words: Words) -> None:
+        self._duty.resolve(d, at, words)
+
+    # -- people and delivery -----------------------------------------------------------------------------------
+
+    def _action(self, entry: Entry, action: Action) -> None:
+        if action.id in self._actions:
+            return
+        at = self._now(action.at)
+        self._actions[action.id] = at
+        d = None if action.case is None else self.cases.get(action.case.rpartition("/")[0])
+        if d is not None and d.id != action.case:
+            d = None
+        known = self._duty.routing.knows(action.by)
+        if action.do in ("silence", "maintenance", "lift"):
+            if not known:
+                self._refuse(entry, "unknown_person", f"{action.by} is not in the directory", action)
+            elif action.do == "lift":
+                self._lift(entry, action, at)
+            else:
+                self._duty.silences.all[action.id] = action
+        elif d is None:
+            self._refuse(entry, "unknown_case", f"there is no case {action.case}", action)
+        elif not known:
+            self._duty.record(d, "refused", at, reason("unknown_person", by=action.by), action=action)
+        else:
+            self._duty.act(d, action, at)
+            self._done(d)
+
+    def _lift(self, entry: Entry, action: Action, at: int) -> None:
+        if self._duty.silences.all.pop(action.lifts or "", None) is None:
+            self._refuse(entry, "unknown_silence", f"there is no silence {action.lifts}", action)
+            return
+        for d in list(self.cases.values()):
+            if d.silenced == action.lifts:
+                self._unsilence(d, at)
+                self._done(d)
+
+    def _refuse(self, entry: Entry, which: str, detail: str, action: Action) -> None:
+        self._duty.out.rejected.append(Refusal(entry, which, detail, action.id))
+
+    def _receipt(self, entry: Entry, receipt: Receipt) -> None:
+        d = self.cases.get(receipt.case.rpartition("/")[0])
+        number = receipt.notification.rpartition("/")[2]
+        if d is None or d.id != receipt.case or not number.isdigit() or int(number) >= d.notifications:
+            detail = f"no notification {receipt.notification} is known"
+            self._duty.out.rejected.append(Refusal(entry, "unknown_notification", detail))
+            return
+        at = max(self._now(receipt.at), d.at)
+        if receipt.status == "delivered" and d.notified is None:
+            d.notified = at
+            d.state = "notified" if d.state == "open" else d.state
+            self._duty.record(d, "notified", at, reason("notified", by=receipt.to))
+        elif receipt.status == "gave_up":
+            self._duty.gave_up(d, int(number), at)
+        self._done(d)
+
+    # -- state ------------------------------------------------------------------------------------------------
+
+    def checkpoint(self) -> bytes:
+        """All of the state, up to and with the entry at ``offset``."""
+        return encode(
+            CheckpointState(
+                offset=self.offset, clock=self.clock, sources=self._sources, actions=self._actions,
+                cases=list(self.cases.values()), silences=[one.value for one in self.silences],
+                silent=self._relations.watch.silent, vigils=self._relations.vigils,
+            )
+        )  # fmt: skip
+
+    @classmethod
+    def restore(
+        cls, state: bytes, routing: Routing, catalogue: Catalogue, rulebook: Rulebook, exercise: bool = False
+    ) -> Desk:
+        """The Desk as it was; RunError where the state is of another version or cannot be read."""
+        saved = decode(state)
+        desk = cls(routing, catalogue, rulebook, exercise)
+        desk.offset, desk.clock = saved.offset, saved.clock
+        desk._sources, desk._actions = saved.sources, saved.actions
+        for d in saved.cases:
+            desk._relations.add(d)
+            desk._plan(d)
+        silences = [Action.parse(value) for value in saved.silences]
+        desk._duty.silences.all = {one.id: one for one in silences}
+        desk._relations.watch.silent, desk._relations.vigils = saved.silent, saved.vigils
+        return desk
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        problem = error.errors()[0]
+        return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}".removeprefix(": ")
+    return str(error).splitlines()[0]
