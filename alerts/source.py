@@ -57,6 +57,15 @@ class Source:
     def line_of(self, setting: str, after: int | None = None) -> int | None:
         return self.line_matching(rf"\s*\[?\"?{re.escape(setting)}\b", after) if setting else None
 
+    def line_near(self, text: str, line: int | None) -> int | None:
+        """Where ``text`` is, in the item of a list that begins on ``line``; else that line."""
+        for number in range(line or len(self._lines), len(self._lines)):
+            if self._lines[number].startswith("[["):
+                break
+            if text in self._lines[number]:
+                return number + 1
+        return line
+
     def line_of_item(self, name: str, number: int) -> int | None:
         """Where the ``[[name]]`` of that number, from 0, begins."""
         starts = [i for i, line in enumerate(self._lines, 1) if re.match(rf"\s*\[\[\s*{name}\s*\]\]", line)]

@@ -63,6 +63,11 @@ class Duty(Part):
                 people += self.rotas[rota].on_duty(at)
         return tuple(dict.fromkeys(people))
 
+    def people(self, group: str) -> set[str]:
+        """Everybody who is in a group at some time."""
+        rotas = (self.rotas[rota].people for rota in self.groups[group].rotas if rota in self.rotas)
+        return set(self.groups[group].members).union(*rotas)
+
     def changes(self, group: str, since_ms: int, until_ms: int) -> list[int]:
         """``since_ms``, and all times (ms) up to ``until_ms`` at which somebody else may come on duty in the group."""
         since, until = self.local(since_ms), self.local(until_ms)

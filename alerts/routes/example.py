@@ -33,8 +33,9 @@ class _Example:
         self._groups: list[str] = []
         self._rotas: list[str] = []
         self._homes: list[str] = []
+        crowded = {place.district for place in catalogue.places.values() if place.kind == "crowd"}
         for name, code in districts.items():
-            self._district(name, code)
+            self._district(code, crowds=name in crowded)
         homes = [place for place in catalogue.places.values() if place.kind == "infrared"]
         for zone in dict.fromkeys(home.zone for home in homes):
             self._members(f"carers-{zone}", 2)
@@ -52,10 +53,10 @@ class _Example:
         parts = ["\n".join([f"[{name}]", *lines]) for name, lines in tables.items()]
         return "\n\n".join([_HEAD.rstrip(), parts[0], parts[1], *self._rotas, parts[2]]) + "\n"
 
-    def _district(self, name: str, code: str) -> None:
+    def _district(self, code: str, *, crowds: bool) -> None:
         """Three crews take turns by the week; the police and the offices by the day."""
         self._rota(f"drainage-{code}", 3, 'handover = "Mon 08:30"', together=2)
-        for group in ("traffic", "police", "flood-control", "street-office"):
+        for group in ("traffic", *(["police"] if crowds else []), "flood-control", "street-office"):
             self._rota(f"{group}-{code}", 2, 'handover = "08:00"')
         self._members(f"volunteers-{code}", 2)
 

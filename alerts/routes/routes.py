@@ -27,7 +27,7 @@ from sensors.errors import RunError
 SHIPPED = Path(__file__).with_name("routes.toml")
 MOST_REPEATS = 5
 _VERSION = 1
-_FIELDS = ("kind", "rule", "type", "district", "zone", "site")
+MATCHED = ("kind", "rule", "type", "district", "zone", "site")
 _BLANK = re.compile(r"\{([^{}]*)\}")
 _ID = re.compile(r"[A-Za-z0-9._:-]+")
 
@@ -41,8 +41,8 @@ def _group(value: Any) -> Any:
     if not isinstance(value, str):
         raise ValueError("is to be a group's id")
     for blank in _BLANK.findall(value):
-        if blank not in _FIELDS:
-            raise ValueError(f"{value!r}: there is no {{{blank}}}; there are {', '.join(f'{{{f}}}' for f in _FIELDS)}")
+        if blank not in MATCHED:
+            raise ValueError(f"{value!r}: there is no {{{blank}}}; there are {', '.join(f'{{{f}}}' for f in MATCHED)}")
     if not _ID.fullmatch(_BLANK.sub("x", value)):
         raise ValueError(f"{value!r} cannot be a group's id; letters, digits and . _ : - only")
     return value
@@ -99,14 +99,28 @@ class RouteSpec(Part):
 
     @model_validator(mode="after")
     def _otherwise_is_for_all(self) -> RouteSpec:
-        if self.otherwise and (self.level or any(getattr(self, field) for field in _FIELDS)):
+        if self.otherwise and (self.level or any(getattr(self, field) for field in MATCHED)):
             raise ValueError("a route with `otherwise` is for whatever no other route tells: it matches on nothing")
         return self
 
     def matches(self, alert: dict[str, Any], level: int) -> bool:
+        """Whether it is written for such an alert; ``otherwise`` is for none."""
         if self.otherwise or (self.level and level not in self.level):
             return False
-        return all(_named(getattr(self, field), str(alert[field])) for field in _FIELDS)
+        return all(_named(getattr(self, field), str(alert[field])) for field in MATCHED)
+
+    def is_for(self, kind: str, rule: str, rule_type: str) -> bool:
+        """Whether it is written for alerts of a rule, somewhere and at some level."""
+        return _named(self.kind, kind) and _named(self.rule, rule) and _named(self.type, rule_type)
+
+    @property
+    def words(self) -> Iterator[tuple[str, str]]:
+        """(field, word) of all that it matches on."""
+        yield from ((field, word) for field in MATCHED for word in getattr(self, field))
+
+    @property
+    def tells_sites_apart(self) -> bool:
+        return bool(self.site) or any("{site}" in group for group, _ in self.templates)
 
     @property
     def templates(self) -> Iterator[tuple[str, bool]]:

@@ -9,6 +9,9 @@ from typing import Annotated
 import typer
 
 from alerts.parameters import duration_ms
+from alerts.routes.directory import Directory
+from alerts.routes.routes import SHIPPED as SHIPPED_ROUTES
+from alerts.routes.routes import Routes
 from alerts.rulebook import Rulebook
 from sensors.catalogue import Catalogue
 from sensors.errors import InputError
@@ -18,6 +21,17 @@ SitesOption = Annotated[
 ]
 RulesOption = Annotated[
     Path | None, typer.Option("--rules", help="The rules (rules.toml). Without it: the shipped ones.")
+]
+RoutesOption = Annotated[
+    Path | None, typer.Option("--routes", help="Who is told of what (routes.toml). Without it: the shipped ones.")
+]
+DirectoryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--directory",
+        help="People, groups and rotas (directory.toml, or encrypted: KAPOK_DIRECTORY_KEY_FILE names the key's file). "
+        "Without it: the shipped example, in which everybody is invented.",
+    ),
 ]
 BrokerOption = Annotated[str, typer.Option("--broker", metavar="HOST:PORT", help="A Kafka broker.")]
 PrefixOption = Annotated[str, typer.Option("--prefix", help="Goes before every topic's name, as in ops1.")]
@@ -29,6 +43,14 @@ def catalogue_of(sites: Path | None) -> Catalogue:
 
 def rulebook_of(rules: Path | None) -> Rulebook:
     return Rulebook.shipped() if rules is None else Rulebook.load(rules)
+
+
+def directory_of(directory: Path | None) -> Directory:
+    return Directory.shipped() if directory is None else Directory.load(directory)
+
+
+def routes_of(routes: Path | None, directory: Directory) -> Routes:
+    return Routes.load(routes or SHIPPED_ROUTES, directory.duty)
 
 
 def seconds(text: str, option: str) -> float:
