@@ -62,7 +62,7 @@ class Source:
         for number in range(line or len(self._lines), len(self._lines)):
             if self._lines[number].startswith("[["):
                 break
-            if text in self._lines[number]:
+            if text and text in self._lines[number]:
                 return number + 1
         return line
 

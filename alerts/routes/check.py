@@ -8,15 +8,13 @@ from typing import Any, NamedTuple
 
 from alerts.parameters import Parameters
 from alerts.routes.directory import Directory
-from alerts.routes.routes import Routes, RouteSpec
+from alerts.routes.duty import AHEAD_MS
+from alerts.routes.routes import Routes, named
 from alerts.rulebook import Rulebook
 from alerts.rules import TYPES
 from alerts.rules.rule import Site
 from sensors.catalogue import Catalogue
 from sensors.errors import InputError
-
-WEEKS = 8  # so far ahead rotas are looked at
-_WEEK_MS = 7 * 86_400_000
 
 
 class Findings(NamedTuple):
@@ -81,7 +79,7 @@ class _Check:
             wrong = [(field, word) for field, word in spec.words if not self._there_is(field, word)]
             for field, word in wrong:
                 what = f"`{field}`: nothing in rules and catalogue is {word!r}"
-                yield self._route_error(number, what, field, "correct it, or take it out")
+                yield self._route_error(number, what, word, "correct it, or take it out")
             if not wrong and number not in reached:
                 hint = "correct what it matches on, or take it out"
                 yield self._route_error(number, "no alert of these rules and this catalogue goes by it", "", hint)
@@ -104,7 +102,7 @@ class _Check:
 
     def gaps(self) -> Iterator[InputError]:
         for group in self._groups:
-            until = self._now + WEEKS * _WEEK_MS
+            until = self._now + AHEAD_MS
             changes = [*self._duty.changes(group, self._now, until), until]
             nobody = [n for n, at in enumerate(changes[:-1]) if not self._duty.on_duty(group, at)]
             if nobody and all(rota in self._duty.rotas for rota in self._duty.groups[group].rotas):
@@ -115,7 +113,7 @@ class _Check:
                 yield self._directory.source.error(what, self._directory.line_of_group(group), hint)
 
     def no_contact(self) -> Iterator[InputError]:
-        told = {person for group in self._groups for person in self._duty.people(group)}
+        told = {person for group in self._groups for person in self._duty.everybody(group)}
         for name, person in self._directory.people.items():
             if name in told and not person.contacts:
                 line = self._directory.source.line_of_entry("person", name)
@@ -138,7 +136,7 @@ class _Check:
         for group in sorted(self._duty.groups.keys() - set(self._groups)):
             line = self._directory.line_of_group(group)
             yield source.error(f"group {group} is told of nothing", line, "no route leads to it")
-        needed = {person for group in self._duty.groups for person in self._duty.people(group)}
+        needed = {person for group in self._duty.groups for person in self._duty.everybody(group)}
         for name, person in self._directory.people.items():
             if name not in needed and person.login is None:
                 line = source.line_of_entry("person", name)
@@ -151,8 +149,7 @@ class _Check:
                 yield source.error(f"home {name} is not in the catalogue", line, hint)
 
     def _there_is(self, field: str, word: str) -> bool:
-        one = RouteSpec.model_construct(**{field: (word,)})
-        return any(one.matches(alert, alert["level"]) for alert in self._alerts)
+        return any(named((word,), alert[field]) for alert in self._alerts)
 
     def _route_error(self, number: int, what: str, near: str, hint: str) -> InputError:
         source = self._routes.source

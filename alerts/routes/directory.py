@@ -30,10 +30,14 @@ class _Private(Part):
 
 
 class Login(_Private):
-    """For the console. ``districts``: of those only; none given: of all. ``password``: its hash, never itself."""
+    """For the console. ``districts``: of those only; none given: of all. A carer's ``communities`` are zones.
+
+    ``password``: its argon2 hash, never itself.
+    """
 
     role: Literal["viewer", "oncall", "carer", "admin"]
     districts: tuple[str, ...] = ()
+    communities: tuple[Id, ...] = ()
     password: Text
 
 
@@ -44,6 +48,12 @@ class Person(_Private):
     language: Literal["zh", "en"] = "zh"
     contacts: dict[Id, Text] = Field(default_factory=dict)
     login: Login | None = None
+
+
+class NamedGroup(Group):
+    """``name`` is what people call it."""
+
+    name: Text | None = None
 
 
 class Home(_Private):
@@ -57,14 +67,18 @@ class Home(_Private):
     address: Text
     phone: Text | None = None
     note: Text | None = None
-    groups: dict[Id, Group] = Field(default_factory=dict)
+    groups: dict[Id, NamedGroup] = Field(default_factory=dict)
 
 
 class Directory:
-    """``people`` and ``homes`` by id; ``duty`` is what may be known to everybody. An error never shows a value."""
+    """``people`` and ``homes`` by id, ``names`` of the groups that have one; ``duty`` is what may be known to
+    everybody. An error never shows a value.
+    """
 
-    def __init__(self, people: dict[str, Person], homes: dict[str, Home], duty: Duty, source: Source) -> None:
-        self.people, self.homes, self.duty, self.source = people, homes, duty, source
+    def __init__(
+        self, people: dict[str, Person], homes: dict[str, Home], names: dict[str, str], duty: Duty, source: Source
+    ) -> None:
+        self.people, self.homes, self.names, self.duty, self.source = people, homes, names, duty, source
 
     @classmethod
     def shipped(cls) -> Directory:
@@ -83,7 +97,7 @@ class Directory:
             hint = "the file has timezone, [person], [group], [rota.…] and [home]"
             raise source.error(f"unknown setting {key!r}", source.line_of(key), hint)
         people = _entries(document, "person", Person, source)
-        groups = _entries(document, "group", Group, source)
+        groups = _entries(document, "group", NamedGroup, source)
         rotas = _entries(document, "rota", Rota, source)
         homes = _entries(document, "home", Home, source)
         for home_id, home in homes.items():
@@ -95,10 +109,12 @@ class Directory:
                 groups[group_id] = group
         timezone = document.get("timezone", "Asia/Shanghai")
         try:
-            duty = Duty(timezone=timezone, groups=groups, rotas=rotas)
+            members = {name: Group(members=group.members, rotas=group.rotas) for name, group in groups.items()}
+            duty = Duty(timezone=timezone, people=tuple(sorted(people)), groups=members, rotas=rotas)
         except ValidationError as error:
             raise source.error(first_problem(error)[1], source.line_of("timezone")) from None
-        return cls(people, homes, duty, source)
+        names = {group_id: group.name for group_id, group in groups.items() if group.name}
+        return cls(people, homes, names, duty, source)
 
     def line_of_group(self, group: str) -> int | None:
         """Where a group is written: its own line, or its home's."""

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from alerts.parameters import Id
 from alerts.routes.rota import Part, Rota
 
+AHEAD_MS = 8 * 7 * 86_400_000  # so far ahead rotas are looked at
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -34,9 +35,10 @@ class Group(Part):
 
 
 class Duty(Part):
-    """Groups and rotas by id. ``timezone``: of all local times."""
+    """Groups and rotas by id, and the ids of all ``people``. ``timezone``: of all local times."""
 
     timezone: str = "Asia/Shanghai"
+    people: tuple[Id, ...] = ()
     groups: dict[Id, Group] = Field(default_factory=dict)
     rotas: dict[Id, Rota] = Field(default_factory=dict)
 
@@ -63,7 +65,13 @@ class Duty(Part):
                 people += self.rotas[rota].on_duty(at)
         return tuple(dict.fromkeys(people))
 
-    def people(self, group: str) -> set[str]:
+    def until(self, group: str, at_ms: int) -> int | None:
+        """When (ms) others than now will be on duty in the group; None where nobody changes for 8 weeks."""
+        now = self.on_duty(group, at_ms)
+        changes = self.changes(group, at_ms, at_ms + AHEAD_MS) if group in self.groups else []
+        return next((at for at in changes if self.on_duty(group, at) != now), None)
+
+    def everybody(self, group: str) -> set[str]:
         """Everybody who is in a group at some time."""
         rotas = (self.rotas[rota].people for rota in self.groups[group].rotas if rota in self.rotas)
         return set(self.groups[group].members).union(*rotas)

@@ -35,17 +35,17 @@ class _Example:
         self._homes: list[str] = []
         crowded = {place.district for place in catalogue.places.values() if place.kind == "crowd"}
         for name, code in districts.items():
-            self._district(code, crowds=name in crowded)
+            self._district(name, code, crowds=name in crowded)
         homes = [place for place in catalogue.places.values() if place.kind == "infrared"]
         for zone in dict.fromkeys(home.zone for home in homes):
-            self._members(f"carers-{zone}", 2)
-            self._members(f"doctor-{zone}", 1)
+            self._members(f"carers-{zone}", f"{zone} 护理员", 2)
+            self._members(f"doctor-{zone}", f"{zone} 签约医生", 1)
         for number, home in enumerate(homes):
             self._home(number, home.id, home.district)
         for venue in (place for place in catalogue.places.values() if place.kind == "crowd"):
             if not venue.zone.startswith("GZ-RUN-"):
-                self._members(f"security-{venue.zone}", 2)
-        self._members("marathon", 2)
+                self._members(f"security-{venue.zone}", f"{venue.name}安保", 2)
+        self._members("marathon", "马拉松赛事指挥部", 2)
         self._city()
 
     def __str__(self) -> str:
@@ -53,19 +53,21 @@ class _Example:
         parts = ["\n".join([f"[{name}]", *lines]) for name, lines in tables.items()]
         return "\n\n".join([_HEAD.rstrip(), parts[0], parts[1], *self._rotas, parts[2]]) + "\n"
 
-    def _district(self, code: str, *, crowds: bool) -> None:
+    def _district(self, name: str, code: str, *, crowds: bool) -> None:
         """Three crews take turns by the week; the police and the offices by the day."""
-        self._rota(f"drainage-{code}", 3, 'handover = "Mon 08:30"', together=2)
-        for group in ("traffic", *(["police"] if crowds else []), "flood-control", "street-office"):
-            self._rota(f"{group}-{code}", 2, 'handover = "08:00"')
-        self._members(f"volunteers-{code}", 2)
+        self._rota(f"drainage-{code}", f"{name}排水抢险队", 3, 'handover = "Mon 08:30"', together=2)
+        offices = {"traffic": "交警", "police": "公安", "flood-control": "三防办", "street-office": "街道值班室"}
+        for group, word in offices.items():
+            if crowds or group != "police":
+                self._rota(f"{group}-{code}", name + word, 2, 'handover = "08:00"')
+        self._members(f"volunteers-{code}", f"{name}志愿者", 2)
 
     def _city(self) -> None:
         """The control room is there day and night; those who repair sensors in office hours."""
         holiday = "holidays = [{{ from = 2027-02-05, until = 2027-02-12, turns = [{turns}] }}]  # Spring Festival"
         rooms = [self._person() for _ in range(4)]
         self._rota_of("control-room", rooms, 'handover = "08:00"', holiday.format(turns=", ".join(rooms[:2])))
-        self._groups.append('control-room = { rotas = ["control-room"] }')
+        self._named("control-room", "市应急值班室", 'rotas = ["control-room"]')
         day, night = [self._person() for _ in range(3)], rooms[:2]
         hours = {
             "maintenance-day": (day, '["Mon-Fri 08:30-17:30"]'),
@@ -73,9 +75,9 @@ class _Example:
         }
         for rota, (people, when) in hours.items():
             self._rota_of(rota, people, 'handover = "Mon 08:30"', f"hours = {when}")
-        self._groups.append('maintenance = { rotas = ["maintenance-day", "maintenance-night"] }')
-        self._members("maintenance-lead", 1)
-        self._members("control-room-lead", 1)
+        self._named("maintenance", "传感器维护", 'rotas = ["maintenance-day", "maintenance-night"]')
+        self._members("maintenance-lead", "传感器维护负责人", 1)
+        self._members("control-room-lead", "市应急值班室负责人", 1)
 
     def _home(self, number: int, home: str, district: str) -> None:
         resident = _SURNAMES[number * 7 % len(_SURNAMES)] + ("婆婆" if number % 3 else "伯")
@@ -88,13 +90,16 @@ class _Example:
             f'{home} = {{ resident = "{resident}", address = "{address}", phone = "020-0000-{number:04d}"{own} }}'
         )
 
-    def _members(self, group: str, people: int) -> None:
-        self._groups.append(f"{group} = [{', '.join(self._person() for _ in range(people))}]")
+    def _members(self, group: str, name: str, people: int) -> None:
+        self._named(group, name, f"members = [{', '.join(self._person() for _ in range(people))}]")
 
-    def _rota(self, group: str, turns: int, handover: str, together: int = 1) -> None:
+    def _named(self, group: str, name: str, who: str) -> None:
+        self._groups.append(f'{group} = {{ name = "{name}", {who} }}')
+
+    def _rota(self, group: str, name: str, turns: int, handover: str, together: int = 1) -> None:
         people = [", ".join(self._person() for _ in range(together)) for _ in range(turns)]
         self._rota_of(group, [f"[{turn}]" if together > 1 else turn for turn in people], handover)
-        self._groups.append(f'{group} = {{ rotas = ["{group}"] }}')
+        self._named(group, name, f'rotas = ["{group}"]')
 
     def _rota_of(self, rota: str, turns: list[str], *settings: str) -> None:
         lines = [f"[rota.{rota}]", f"turns = [{', '.join(turns)}]", settings[0], f"since = {SINCE}", *settings[1:]]

@@ -107,11 +107,11 @@ class RouteSpec(Part):
         """Whether it is written for such an alert; ``otherwise`` is for none."""
         if self.otherwise or (self.level and level not in self.level):
             return False
-        return all(_named(getattr(self, field), str(alert[field])) for field in MATCHED)
+        return all(named(getattr(self, field), str(alert[field])) for field in MATCHED)
 
     def is_for(self, kind: str, rule: str, rule_type: str) -> bool:
         """Whether it is written for alerts of a rule, somewhere and at some level."""
-        return _named(self.kind, kind) and _named(self.rule, rule) and _named(self.type, rule_type)
+        return named(self.kind, kind) and named(self.rule, rule) and named(self.type, rule_type)
 
     @property
     def words(self) -> Iterator[tuple[str, str]]:
@@ -131,7 +131,8 @@ class RouteSpec(Part):
         yield from ((group, True) for group in self.last_resort)
 
 
-def _named(words: tuple[str, ...], text: str) -> bool:
+def named(words: tuple[str, ...], text: str) -> bool:
+    """Whether one of the words, in which ``*`` is anything, is the text; no words are any text."""
     return not words or any(word == text or ("*" in word and fnmatchcase(text, word)) for word in words)
 
 
@@ -189,6 +190,7 @@ class Routes:
 
     def __init__(self, file: RoutesFile, duty: Duty, source: Source | None = None) -> None:
         self.file, self.duty, self.source = file, duty, source or Source("", None)
+        self._people = frozenset(duty.people)
         self._otherwise = [spec for spec in file.route if spec.otherwise]
 
     @classmethod
@@ -218,6 +220,10 @@ class Routes:
     def on_duty(self, group: str, at_ms: int) -> tuple[str, ...]:
         """The people (ids) of a group at a time."""
         return self.duty.on_duty(group, at_ms)
+
+    def knows(self, person: str) -> bool:
+        """Whether there is such a person (id) in the directory."""
+        return person in self._people
 
     def _route(self, spec: RouteSpec, alert: dict[str, Any]) -> Route:
         steps = []

@@ -70,5 +70,5 @@ def _check_routes(
         raise typer.Exit(2)
     console.print(
         f"routes: {len(ways.file.route)}; directory: {len(people.people)} people, {len(people.duty.groups)} groups, "
-        f"{len(people.duty.rotas)} rotas; somebody is told of each alert for {routes_check.WEEKS} weeks to come"
+        f"{len(people.duty.rotas)} rotas; somebody is told of each alert for the next 8 weeks"
     )
