@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 from aiokafka.conn import create_conn
-from aiokafka.errors import AuthenticationFailedError, KafkaError, UnsupportedSaslMechanismError
+from aiokafka.errors import KafkaError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
 
 from sensors.errors import InputError
 
@@ -75,7 +75,7 @@ def user() -> str | None:
     if not file:
         return None
     settings = _read(Path(file))
-    return settings.user or settings.certificate or ""
+    return settings.user or settings.certificate or "whoever has no certificate"
 
 
 def forget_settings() -> None:
@@ -102,15 +102,18 @@ async def _refusal(broker: str, address: str) -> str | None:
         return f"{address} has a certificate that does not hold: {error.verify_message}"
     except ssl.SSLError as error:
         return f"{address} and this client do not agree on TLS ({error.reason}): is it the TLS port?"
-    except AuthenticationFailedError:
+    except SaslAuthenticationFailed:
         return f"{address} does not let {user()!r} in: the password is wrong, or there is no such user"
     except UnsupportedSaslMechanismError:
         return f"{address} does not offer {MECHANISM}: is it the port for clients?"
     except (KafkaError, OSError, TimeoutError) as error:
         if isinstance(error, OSError) and not isinstance(error, ConnectionResetError):
             return f"nothing answers at {address}: {error.strerror or error}"
-        plain = "encrypted, and this connection was not" if user() is None else "not what this client takes it for"
-        return f"{address} hung up at once: perhaps it is {plain} ({SETTINGS})"
+        if user() is None:
+            return f"{address} hung up at once: perhaps it is encrypted, and this connection was not ({SETTINGS})"
+        if "sasl_mechanism" in options:
+            return f"{address} hung up after the TLS handshake: is it the port for clients?"
+        return f"{address} hung up after the TLS handshake: it does not take the certificate {user()}; is it over?"
     made.close()
     return None
 

@@ -17,10 +17,12 @@ from pathlib import Path
 from types import TracebackType
 
 from sensors.errors import RunError
+from streams.access import ADMIN_LISTENER, BROKER, CLIENTS_LISTENER, CONTROLLER_LISTENER, broker_settings
 from streams.child import Child, accepts, free_port
 
 VERSION = "4.1.1"
 READY_SECONDS = 60.0
+_TURNED_AWAY = ("kafka.authorizer.logger", "org.apache.kafka.common.network.Selector")  # they log who was, and why
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
 <groupId>kapok</groupId><artifactId>apache-kafka</artifactId><version>1</version><packaging>pom</packaging>
 <dependencies>
@@ -76,6 +78,9 @@ class ApacheKafka:
     Clients connect to the address that a broker tells them, whatever the one they asked first. ``proxies`` are
     ports on loopback for clients that are to come through a proxy: for each there is a listener that tells its
     clients to connect there, and ``ports[i]`` is where the proxy at ``proxies[i]`` must connect to.
+
+    ``access``: the folder of streams/access.py, for one to which clients come with TLS, a user and a password only;
+    its administrator comes to ``admin_address``.
     """
 
     def __init__(
@@ -84,11 +89,14 @@ class ApacheKafka:
         port: int | None = None,
         settings: dict[str, str] | None = None,
         proxies: Sequence[int] = (),
+        access: Path | None = None,
     ) -> None:
         self.folder, self.port = folder, port or free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.ports = [free_port() for _ in proxies]
         self._settings, self._proxies, self._controller = settings or {}, list(proxies), free_port()
+        self._access, self._admin = access, free_port()
+        self.admin_address = f"127.0.0.1:{self._admin}"
 
     def start(self) -> None:
         """Starts it, without waiting until it is ``ready``."""
@@ -103,6 +111,7 @@ class ApacheKafka:
             "-Xms256m",
             "-Xmx1g",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            *(f"-Dorg.slf4j.simpleLogger.log.{name}=info" for name in _TURNED_AWAY),
             "-cp",
             classpath,
         ]
@@ -123,19 +132,29 @@ class ApacheKafka:
         self.process.stop()
 
     def _write_properties(self) -> Path:
-        listeners = {"PLAINTEXT": (self.port, self.port)}  # name: port, port that clients are told
-        listeners |= {f"PROXY{n}": pair for n, pair in enumerate(zip(self.ports, self._proxies, strict=True))}
+        if self._access is None:
+            listeners = {"PLAINTEXT": (self.port, self.port)}  # name: port, port that clients are told
+            listeners |= {f"PROXY{n}": pair for n, pair in enumerate(zip(self.ports, self._proxies, strict=True))}
+            security = {
+                "controller.listener.names": CONTROLLER_LISTENER,
+                "listener.security.protocol.map": ",".join(f"{n}:PLAINTEXT" for n in (CONTROLLER_LISTENER, *listeners)),
+            }
+        else:
+            listeners = {
+                CLIENTS_LISTENER: (self.port, self.port),
+                ADMIN_LISTENER: (self._admin, self._admin),
+            }
+            security = broker_settings(self._access.absolute() / BROKER)
         settings = {
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller}",
             "listeners": ",".join(
-                [f"CONTROLLER://127.0.0.1:{self._controller}"]
+                [f"{CONTROLLER_LISTENER}://127.0.0.1:{self._controller}"]
                 + [f"{name}://127.0.0.1:{port}" for name, (port, _) in listeners.items()]
             ),
             "advertised.listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, (_, port) in listeners.items()),
-            "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in ("CONTROLLER", *listeners)),
+            **security,
             "log.dirs": str(self.folder / "log"),
             "offsets.topic.replication.factor": "1",
             "offsets.topic.num.partitions": "4",

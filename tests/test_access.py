@@ -1,0 +1,183 @@
+"""What an intruder tries against a real Apache Kafka with TLS, passwords and rights, and that the work goes on there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
+from aiokafka.protocol.admin import CreateAclsRequest
+from brokers import Secured
+
+from sensors.catalogue import Catalogue
+from sensors.connection import connection
+from sensors.errors import RunError
+from sensors.gateway import Gateway
+from streams import access, topics
+from streams.apache_kafka import ApacheKafka
+from streams.certificates import Authority
+from streams.grants import TOPIC, WRITE
+
+pytest_plugins = ["brokers"]
+pytestmark = pytest.mark.kafka
+
+
+def log_in(monkeypatch: pytest.MonkeyPatch, secured: Secured, user: str) -> None:
+    for name, value in secured.settings(user).items():
+        monkeypatch.setenv(name, value)
+
+
+def kapok(*arguments: str, env: dict[str, str]) -> subprocess.Popen[str]:
+    left = {name: value for name, value in os.environ.items() if not name.startswith("KAPOK_BROKER")}
+    command = [sys.executable, "-m", "streams", *arguments]
+    return subprocess.Popen(command, env={**left, **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+async def write(broker: str, name: str) -> None:
+    async with AIOKafkaProducer(**connection(broker)) as producer:
+        await asyncio.wait_for(producer.send_and_wait(name, b"[]", b"TH-01"), 10)
+
+
+async def read(broker: str, name: str, group: str | None = None) -> None:
+    async with AIOKafkaConsumer(name, **connection(broker), group_id=group, auto_offset_reset="earliest") as consumer:
+        await asyncio.wait_for(consumer.getone(), 10)
+
+
+@pytest.mark.parametrize("name", ["readings.infrared", "alerts", "actions", "state", "rules", "readings.rejected"])
+async def test_a_gateway_writes_its_own_topics_only(
+    secured_kafka: Secured, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    log_in(monkeypatch, secured_kafka, "gateway-north")
+    await write(secured_kafka.address, "readings.flood")
+    with pytest.raises(TopicAuthorizationFailedError):
+        await write(secured_kafka.address, name)
+    said = [line for line in secured_kafka.log().splitlines() if f"Topic:LITERAL:{name}" in line]
+    assert any("User:gateway-north is Denied" in line for line in said)
+
+
+@pytest.mark.parametrize("name", ["alerts", "readings.flood", "actions", "state"])
+async def test_a_gateway_reads_nothing(secured_kafka: Secured, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    log_in(monkeypatch, secured_kafka, "gateway-north")
+    with pytest.raises(TopicAuthorizationFailedError):
+        await read(secured_kafka.address, name)
+
+
+async def test_nobody_takes_part_in_anothers_group(secured_kafka: Secured, monkeypatch: pytest.MonkeyPatch) -> None:
+    log_in(monkeypatch, secured_kafka, "archive")
+    with pytest.raises(GroupAuthorizationFailedError):
+        await read(secured_kafka.address, "readings.flood", "kapok")
+
+
+@pytest.mark.parametrize("user", ["gateway-north", "archive", "oncall", "worker", "recorder"])
+async def test_nobody_makes_or_deletes_topics_or_rights(
+    secured_kafka: Secured, monkeypatch: pytest.MonkeyPatch, user: str
+) -> None:
+    log_in(monkeypatch, secured_kafka, user)
+    with pytest.raises(RunError, match="could not be made"):
+        await topics.ensure(secured_kafka.address, "own.")
+    async with topics.admin(secured_kafka.address) as client:
+        answer = await client.delete_topics(["readings.flood"])
+        assert [code for _, code, *_ in answer.topic_error_codes] == [TopicAuthorizationFailedError.errno]
+    client = AIOKafkaClient(**connection(secured_kafka.address))
+    await client.bootstrap()
+    try:
+        asked = CreateAclsRequest(TOPIC, "alerts", 3, f"User:{user}", "*", WRITE, 3)
+        answer = await client.send(client.get_random_node(), asked)
+        assert [code for code, _ in answer.creation_responses] == [ClusterAuthorizationFailedError.errno]
+    finally:
+        await client.close()
+
+
+async def test_a_gateway_is_told_which_topics_are_not_its_own(
+    secured_kafka: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_in(monkeypatch, secured_kafka, "gateway-north")
+    catalogue = Catalogue.shipped()
+    counter = next(sensor.id for sensor in catalogue.sensors.values() if sensor.kind == "crowd")
+    with pytest.raises(RunError, match=r"no topic readings\.crowd that 'gateway-north' may write"):
+        async with Gateway(secured_kafka.address, catalogue) as gateway:
+            await gateway.publish(counter, count=3)
+
+
+def test_who_is_turned_away_is_told_why_and_ends_with_3(secured_kafka: Secured, tmp_path: Path) -> None:
+    broker, worker = secured_kafka.address, secured_kafka.settings("worker")
+    out = ["--out", str(tmp_path / "x.jsonl")]
+    Authority(secured_kafka.folder).issue(tmp_path / "over.pem", access.ADMIN, lasts=timedelta(minutes=-1))
+    (tmp_path / "ca.crt").write_bytes((secured_kafka.folder / "ca.crt").read_bytes())
+    (tmp_path / "over.toml").write_text('ca = "ca.crt"\ncertificate = "over.pem"\n')
+    (tmp_path / "system.toml").write_text('user = "worker"\n')
+    wrong = {"KAPOK_BROKER_PASSWORD": "wrong"}
+    tried = {
+        "does not let 'worker' in: the password is wrong": kapok("worker", "--broker", broker, env={**worker, **wrong}),
+        "does not let 'gateway-north' in": kapok(
+            "record", *out, "--broker", broker, env={**secured_kafka.settings("gateway-north"), **wrong}
+        ),
+        "perhaps it is encrypted, and this connection was not": kapok("record", *out, "--broker", broker, env={}),
+        "has a certificate that does not hold: unable to get local issuer": kapok(
+            "record", *out, "--broker", broker, env={"KAPOK_BROKER_SETTINGS": str(tmp_path / "system.toml"), **wrong}
+        ),
+        "certificate that does not hold: Hostname mismatch": kapok(
+            "record", *out, "--broker", f"localhost:{broker.split(':')[1]}", env=worker
+        ),
+        "does not take the certificate": kapok(
+            "record", *out, "--broker", secured_kafka.admin, env={"KAPOK_BROKER_SETTINGS": str(tmp_path / "over.toml")}
+        ),
+        "that 'gateway-north' may read": kapok(
+            "record", *out, "--topic", "alerts", "--broker", broker, env=secured_kafka.settings("gateway-north")
+        ),
+    }
+    password = (secured_kafka.folder / "worker" / "password").read_text().strip()
+    for said, process in tried.items():
+        output, _ = process.communicate(timeout=100)
+        assert (said in output, process.returncode) == (True, 3), output
+        assert "Traceback" not in output
+        assert password not in output
+    turned_away = [line for line in secured_kafka.log().splitlines() if "Failed authentication with /127.0.0.1" in line]
+    assert len(turned_away) >= len(tried) - 2  # of the names that differ only the client knows
+
+
+def test_a_broker_whose_certificate_is_over_is_not_believed(secured_kafka: Secured, tmp_path: Path) -> None:
+    over = tmp_path / "over.pem"
+    Authority(secured_kafka.folder).issue(over, access.BROKER, ["127.0.0.1"], lasts=timedelta(minutes=-1))
+    of_clients = f"listener.name.{access.CLIENTS_LISTENER.lower()}.ssl.keystore"
+    settings = {f"{of_clients}.location": str(over), f"{of_clients}.type": "PEM"}
+    with ApacheKafka(tmp_path / "kafka", settings=settings, access=secured_kafka.folder) as kafka:
+        process = kapok("worker", "--broker", kafka.address, env=secured_kafka.settings("worker"))
+        output, _ = process.communicate(timeout=100)
+    assert process.returncode == 3
+    assert "has a certificate that does not hold: certificate has expired" in output
+
+
+def test_the_folder_says_who_may_come(secured_kafka: Secured, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, admin = secured_kafka.folder, secured_kafka.admin
+    log_in(monkeypatch, secured_kafka, "gateway-all")
+    asyncio.run(write(secured_kafka.address, "readings.crowd"))
+    settings = {name: (folder / "gateway-all" / name).read_text() for name in ("broker.toml", "password", "kinds")}
+    (folder / "gateway-all" / "password").unlink()
+    monkeypatch.setenv("KAPOK_BROKER_PASSWORD", settings["password"].strip())
+    try:
+        process = kapok("access", "grant", str(folder), "--broker", admin, env={})
+        output, _ = process.communicate(timeout=100)
+        assert process.returncode == 0, output
+        assert "gateway-all no longer writes readings.crowd, readings.flood" in output
+        with pytest.raises(KafkaError):
+            asyncio.run(write(secured_kafka.address, "readings.crowd"))
+    finally:
+        monkeypatch.delenv("KAPOK_BROKER_PASSWORD")
+        access.make(folder, ["127.0.0.1"], {"all": ["flood", "rain", "infrared", "crowd"]})
+        process = kapok("access", "grant", str(folder), "--broker", admin, env={})
+        assert process.wait(100) == 0
+    assert (folder / "gateway-all" / "password").read_text() != settings["password"]
+    asyncio.run(write(secured_kafka.address, "readings.crowd"))
