@@ -1,0 +1,181 @@
+"""The intake: copies alerts, actions, receipts and the clock into ``oncall.log``, one order for all of them."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from sensors.clock import CLOCK_KEY, read_ticks, tick
+from sensors.errors import RunError
+from sensors.record import Record
+from streams.oncall import journal
+from streams.oncall.journal import SOURCES, TICKED, Config, Copy, Positions
+from streams.topics import ALERTS, LAST, ONCALL_LOG
+
+log = logging.getLogger("kapok")
+
+LEFT_OUT_MS = 10_000  # a partition that has nothing more to read and is so far behind the furthest holds nobody up
+_WAIT_MS, _RECORDS = 200, 500
+_BATCH_BYTES = 500_000
+
+
+class Clock:
+    """On-call's time from the ticks of many partitions: the smallest of them, so that no tick overtakes what lies before
+    it in another partition.
+
+    A partition that stands still, with nothing more to read, is left out when it is ``LEFT_OUT_MS`` behind: it must
+    not stop the escalation.
+    """
+
+    def __init__(self, places: Iterable[TopicPartition], now_ms: int | None) -> None:
+        self._latest: dict[TopicPartition, int | None] = dict.fromkeys(places, now_ms)
+        self._now = now_ms
+
+    def heard(self, place: TopicPartition, time_ms: int) -> None:
+        for other, latest in self._latest.items():
+            if latest is None:  # the first tick there is: the others are not known to be before it
+                self._latest[other] = time_ms
+        self._latest[place] = max(self._latest[place] or 0, time_ms)
+
+    def advance(self, read_all: Callable[[TopicPartition], bool]) -> int | None:
+        """The new time, where it is later than before; ``read_all``: whether a partition has nothing more to read."""
+        known = {place: latest for place, latest in self._latest.items() if latest is not None}
+        if not known:
+            return None
+        furthest = max(known.values())
+        now = min(at for place, at in known.items() if at >= furthest - LEFT_OUT_MS or not read_all(place))
+        if self._now is not None and now <= self._now:
+            return None
+        self._now = now
+        return now
+
+
+class Intake:
+    """Writes the log in the name of a claim. ``said``: what else is to be written, in between."""
+
+    def __init__(
+        self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, prefix: str, partitions: int, name: str
+    ) -> None:
+        self._consumer, self._producer, self._prefix, self.name = consumer, producer, prefix, name
+        self._places = [TopicPartition(prefix + t, p) for t in SOURCES for p in range(partitions)]
+        self._partitions = partitions
+        self._said: list[Config] = []
+
+    def say(self, config: Config) -> None:
+        """Has a change of routes or rules written with the next batch."""
+        self._said.append(config)
+
+    async def claim(self) -> None:
+        """From here on only this intake's records count."""
+        await self._write([journal.claim(self.name)])
+
+    async def run(self, known: Positions, now_ms: int | None) -> None:
+        """Copies on from where the log says, until cancelled; at the very first from now on, with what is firing."""
+        await self._write(self._take_said())
+        read = {topic: list(offsets) for topic, offsets in known.items()} or await self._begin()
+        await self._check(read)
+        self._consumer.assign(self._places)
+        for place in self._places:
+            self._consumer.seek(place, read[self._topic(place)][place.partition])
+        clock = Clock([place for place in self._places if self._topic(place) in TICKED], now_ms)
+        while True:
+            fetched = await self._consumer.getmany(timeout_ms=_WAIT_MS, max_records=_RECORDS)
+            copies = self._take_said()
+            for place, record in _by_time(fetched):
+                if record.key == CLOCK_KEY:
+                    for time_ms, _ in read_ticks(record.value)[0]:
+                        if place.topic.removeprefix(self._prefix) in TICKED:
+                            clock.heard(place, time_ms)
+                else:
+                    copies.append(journal.copy(self.name, self._topic(place), record))
+            for place, records in fetched.items():
+                read[self._topic(place)][place.partition] = records[-1].offset + 1
+            if (now := clock.advance(partial(self._read_all, read))) is not None:
+                copies.append(journal.clock(self.name, tick(now), read))
+            await self._write(copies)
+
+    def _take_said(self) -> list[Copy]:
+        said, self._said = self._said, []
+        return [journal.config(self.name, config) for config in said]
+
+    def _topic(self, place: TopicPartition) -> str:
+        return str(place.topic.removeprefix(self._prefix))
+
+    def _read_all(self, read: Positions, place: TopicPartition) -> bool:
+        end = self._consumer.highwater(place)
+        return end is None or read[self._topic(place)][place.partition] >= end
+
+    async def _begin(self) -> Positions:
+        """Where nothing was ever read: what fires now is told of, and whatever comes; what is over is not."""
+        ends = await self._consumer.end_offsets(self._places)
+        read = {t: [ends[TopicPartition(self._prefix + t, p)] for p in range(self._partitions)] for t in SOURCES}
+        places = [TopicPartition(self._prefix + LAST, p) for p in range(self._partitions)]
+        ends = await self._consumer.end_offsets(places)
+        self._consumer.assign(places)
+        await self._consumer.seek_to_beginning()
+        newest: dict[bytes, Record] = {}
+        while any([await self._consumer.position(place) < end for place, end in ends.items()]):
+            for records in (await self._consumer.getmany(timeout_ms=100)).values():
+                for record in records:
+                    newest.pop(record.key, None)  # so that they stay in the order of their offsets
+                    newest[record.key] = record
+        copies = [journal.begin(self.name, read)]
+        copies += [journal.copy(self.name, LAST, record) for record in newest.values() if record.value is not None]
+        await self._write(copies)
+        log.info("on-call begins with %d alerts that are known, and what comes", len(copies) - 1)
+        return read
+
+    async def _check(self, read: Positions) -> None:
+        """RunError where a topic was made anew: what comes on it would be taken for what was read already."""
+        begins, ends = (
+            await self._consumer.beginning_offsets(self._places),
+            await self._consumer.end_offsets(self._places),
+        )
+        for place in self._places:
+            due = read[self._topic(place)][place.partition]
+            what = f"{place.topic} partition {place.partition}"
+            if due > ends[place]:
+                raise RunError(
+                    f"{what} ends before offset {due}, up to which {self._prefix}{ONCALL_LOG} has it: was the topic made "
+                    "anew? Delete the topics of on-call too, or use another --prefix"
+                )
+            if due < begins[place]:
+                log.warning("%s: records %d to %d expired before they were read", what, due, begins[place] - 1)
+                read[self._topic(place)][place.partition] = begins[place]
+
+    async def _write(self, copies: Sequence[Copy]) -> None:
+        """In order, and only once the broker has a batch the next: none can be there without those before it."""
+        for batch in self._batches(copies):
+            await (await self._producer.send_batch(batch, self._prefix + ONCALL_LOG, partition=0))
+
+    def _batches(self, copies: Sequence[Copy]) -> Iterator[Any]:
+        batch = self._producer.create_batch()
+        for one in copies:
+            fields = {"timestamp": None, "key": one.key, "value": one.value, "headers": one.headers}
+            if batch.append(**fields) is None:
+                batch.close()
+                yield batch
+                batch = self._producer.create_batch()
+                if batch.append(**fields) is None:
+                    raise RunError(f"a record for {ONCALL_LOG} is too large: {len(one.value or b'')} bytes")
+        if batch.record_count():
+            batch.close()
+            yield batch
+
+
+def _by_time(fetched: dict[TopicPartition, Sequence[Any]]) -> Iterator[tuple[TopicPartition, Any]]:
+    """Records of many partitions by their times, without changing the order within one."""
+
+    def lane(place: TopicPartition, records: Sequence[Any]) -> Iterator[tuple[int, str, int, int, TopicPartition, Any]]:
+        latest = 0
+        for record in records:
+            latest = max(latest, record.timestamp)
+            yield latest, place.topic, place.partition, record.offset, place, record
+
+    for *_, place, record in heapq.merge(*(lane(place, records) for place, records in fetched.items())):
+        yield place, record
