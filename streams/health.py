@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from aiohttp import web
@@ -22,8 +22,16 @@ class Health(NamedTuple):
     lag: dict[str, int]  # per reading topic the records that are still to be folded
 
 
+class State(Protocol):
+    """What is served: a named tuple, of which ``ready`` decides."""
+
+    @property
+    def ready(self) -> bool: ...
+    def _asdict(self) -> dict[str, Any]: ...
+
+
 @asynccontextmanager
-async def served(address: str | None, health: Callable[[], Health], metrics: CollectorRegistry) -> AsyncIterator[None]:
+async def served(address: str | None, health: Callable[[], State], metrics: CollectorRegistry) -> AsyncIterator[None]:
     """Serves ``/health`` (200 while the process takes its turns) and ``/ready`` (503 until it is) at HOST:PORT.
 
     Both answer with the same JSON; ``/metrics`` with what the process has counted. Without an address nothing is

@@ -16,6 +16,7 @@ from streams.commands.chaos import chaos
 from streams.commands.check import check
 from streams.commands.demo import demo
 from streams.commands.import_ import import_csv
+from streams.commands.oncall import oncall
 from streams.commands.record import record
 from streams.commands.replay import replay
 from streams.commands.simulate import simulate
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, worker, broker, record, replay, simulate, check, archive, chaos, bench):
+for command in (demo, worker, oncall, broker, record, replay, simulate, check, archive, chaos, bench):
     app.command()(command)
 app.command("import")(import_csv)
 app.add_typer(access, name="access")

@@ -20,6 +20,7 @@ class Checkpoint(NamedTuple):
 
     offset: int
     journal: bytes
+    config: bytes | None
     desk: bytes | None
     ends: Ends
 
@@ -38,11 +39,13 @@ def offset_of(row: bytes) -> int:
 def to_rows(checkpoint: Checkpoint, before: Mapping[bytes, bytes]) -> tuple[Rows, dict[bytes, bytes | None]]:
     """A checkpoint as rows, and what of them is not as in the rows ``before`` (None: no longer there)."""
     rows: Rows = {b"journal": checkpoint.journal}
+    if checkpoint.config is not None:
+        rows[b"config"] = checkpoint.config
     for number, start in enumerate(range(0, len(checkpoint.desk or b""), _PIECE)):
         rows[b"desk/%06d" % number] = (checkpoint.desk or b"")[start : start + _PIECE]
     rows[PARTITION_ROW] = msgspec.msgpack.encode(_Place(_VERSION, checkpoint.offset, checkpoint.ends))
     changed: dict[bytes, bytes | None] = {key: row for key, row in rows.items() if before.get(key) != row}
-    return rows, changed | {key: None for key in before.keys() - rows.keys()}
+    return rows, changed | dict.fromkeys(before.keys() - rows.keys())
 
 
 def from_snapshot(found: Snapshot) -> Checkpoint | None:
@@ -52,7 +55,7 @@ def from_snapshot(found: Snapshot) -> Checkpoint | None:
         return None
     place = _place(rows[PARTITION_ROW])
     desk = b"".join(rows[key] for key in sorted(rows) if key.startswith(b"desk/"))
-    return Checkpoint(place.offset, rows[b"journal"], desk or None, place.ends)
+    return Checkpoint(place.offset, rows[b"journal"], rows.get(b"config"), desk or None, place.ends)
 
 
 def _place(row: bytes) -> _Place:

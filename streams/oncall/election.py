@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
+from sensors.connection import connection
 from streams import topics
 
 SESSION_S, _USUAL_SESSION_S = 2.0, 6.0  # one that dies is missed after this; the broker has the last word
@@ -50,7 +51,7 @@ async def standing(broker: str, prefix: str) -> AsyncIterator[Election]:
     session_ms = await topics.shortest_session_ms(broker, int(SESSION_S * 1000), int(_USUAL_SESSION_S * 1000))
     election = Election()
     consumer = election._consumer = AIOKafkaConsumer(
-        bootstrap_servers=broker,
+        **connection(broker),
         group_id=f"{prefix}kapok-oncall",
         # Partition 0 goes to the first by name: the one that was there first keeps it when another joins.
         client_id=f"{time.time_ns() // 1_000_000:014d}",

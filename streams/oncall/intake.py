@@ -15,7 +15,7 @@ from sensors.errors import RunError
 from sensors.record import Record
 from streams.oncall import journal
 from streams.oncall.journal import SOURCES, TICKED, Config, Copy, Positions
-from streams.topics import ALERTS, LAST, ONCALL_LOG
+from streams.topics import LAST, ONCALL_LOG
 
 log = logging.getLogger("kapok")
 
@@ -25,8 +25,8 @@ _BATCH_BYTES = 500_000
 
 
 class Clock:
-    """On-call's time from the ticks of many partitions: the smallest of them, so that no tick overtakes what lies before
-    it in another partition.
+    """On-call's time from the ticks of many partitions: the smallest of them, so that no tick overtakes what lies
+    before it in another partition.
 
     A partition that stands still, with nothing more to read, is left out when it is ``LEFT_OUT_MS`` behind: it must
     not stop the escalation.
@@ -141,8 +141,8 @@ class Intake:
             what = f"{place.topic} partition {place.partition}"
             if due > ends[place]:
                 raise RunError(
-                    f"{what} ends before offset {due}, up to which {self._prefix}{ONCALL_LOG} has it: was the topic made "
-                    "anew? Delete the topics of on-call too, or use another --prefix"
+                    f"{what} ends before offset {due}, up to which {self._prefix}{ONCALL_LOG} has it: was the topic "
+                    "made anew? Delete the topics of on-call too, or use another --prefix"
                 )
             if due < begins[place]:
                 log.warning("%s: records %d to %d expired before they were read", what, due, begins[place] - 1)

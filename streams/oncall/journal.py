@@ -94,15 +94,14 @@ class _Row(msgspec.Struct):
     intake: str | None
     read: Positions
     clock: int | None
-    config: bytes | None
     digests: list[str]
 
 
 class Journal:
     """Reads the log, record by record; the same records give the same entries.
 
-    ``next``: the offset after those read. ``intake``: whose records count. ``read``: up to where what counts was copied.
-    ``clock``: the newest tick, ms. ``config``: what holds, and ``digests`` of all the routes that ever held.
+    ``next``: the offset after those read. ``intake``: whose records count. ``read``: up to where it was
+    copied. ``clock``: the newest tick, ms. ``config``: what holds, and ``digests`` of all the routes that ever held.
     """
 
     def __init__(self) -> None:
@@ -156,21 +155,23 @@ class Journal:
         return Entry(record.offset, KINDS[topic], record.value or b"", Source(topic, partition, offset))
 
     def checkpoint(self) -> bytes:
-        packed = None if self.config is None else self.config.pack()
-        row = _Row(_VERSION, self.next, self.intake, self.read, self.clock, packed, self.digests)
+        """All but ``config``, which is large and rarely another."""
+        row = _Row(_VERSION, self.next, self.intake, self.read, self.clock, self.digests)
         return msgspec.msgpack.encode(row)
 
     @classmethod
-    def restore(cls, row: bytes) -> Journal:
+    def restore(cls, row: bytes, config: bytes | None) -> Journal:
         """From a checkpoint; RunError where it is not one that this version knows."""
         try:
             found = msgspec.msgpack.decode(row, type=_Row)
         except msgspec.DecodeError as error:
-            raise RunError(f"the state of on-call cannot be read: {error}; is the prefix another pipeline's?") from error
+            raise RunError(
+                f"the state of on-call cannot be read: {error}; is the prefix another pipeline's?"
+            ) from error
         if found.version != _VERSION:
             raise RunError(f"the state of on-call has version {found.version}, this kapok reads {_VERSION}")
         journal = cls()
         journal.next, journal.intake, journal.read, journal.clock = found.next, found.intake, found.read, found.clock
-        journal.config = None if found.config is None else Config.unpack(found.config)
+        journal.config = None if config is None else Config.unpack(config)
         journal.digests = found.digests
         return journal

@@ -17,6 +17,7 @@ from msgspec import Raw
 from alerts.cases.desk import Desk
 from alerts.edition import Edition
 from alerts.routes.routes import Routes
+from sensors.connection import connection
 from sensors.errors import RunError
 from streams import topics
 from streams.oncall import checkpoint
@@ -38,7 +39,7 @@ FETCH_MAX_WAIT_MS = 20  # the embedded broker does not wake a waiting fetch
 
 
 class Term:
-    """``routes``: what this process's files say just now, packed. ``rules``: read up to now, and followed by the caller."""
+    """``routes``: what this process's files say just now, packed. ``rules``: read, and followed by the caller."""
 
     def __init__(
         self,
@@ -97,7 +98,7 @@ class Term:
         wanted = own
         if holds is not None:
             if own.digest in self.journal.digests[:-1] and not again:
-                what = "the routes and directory given (%s) were replaced since by %s, which hold: kill -HUP %d puts them back"
+                what = "the routes given (%s) were replaced since by %s, which hold: kill -HUP %d puts these in force"
                 log.warning(what, own.digest, holds.digest, os.getpid())
                 wanted = Config(own.generation, holds.routes)
             wanted = Config(max(wanted.generation, holds.generation), wanted.routes)
@@ -113,7 +114,7 @@ class Term:
         self._rows = dict(found.rows)
         kept = checkpoint.from_snapshot(found)
         if kept is not None:
-            self.journal = Journal.restore(kept.journal)
+            self.journal = Journal.restore(kept.journal, kept.config)
             if self.journal.config is not None:
                 await self._configure(self.journal.config, kept.desk)
         ends, before = await read_back(consumer, self._prefix, {} if kept is None else kept.ends, self._partitions)
@@ -168,8 +169,8 @@ class Term:
             if time.monotonic() > deadline:
                 name = f"{self._prefix}{topics.RULES}"
                 raise RunError(
-                    f"cases were decided under edition {generation} of the rules, and topic {name} does not have it: was "
-                    "the topic made anew? Delete the topics of on-call too, or use another --prefix"
+                    f"cases were decided under edition {generation} of the rules, and topic {name} does not have it: "
+                    "was the topic made anew? Delete the topics of on-call too, or use another --prefix"
                 )
             await asyncio.sleep(_POLL_MS / 1000)
         return self._rules.editions[generation]
@@ -187,7 +188,8 @@ class Term:
             desk = None if self.desk is None else self.desk.checkpoint()
             # What is put out later lies behind the ends of now, whatever is still under way.
             ends = {topic: list(offsets) for topic, offsets in self._outputs.ends.items()}
-            kept = Checkpoint(self.journal.next, self.journal.checkpoint(), desk, ends)
+            config = None if self.journal.config is None else self.journal.config.pack()
+            kept = Checkpoint(self.journal.next, self.journal.checkpoint(), config, desk, ends)
             self._cost_s = time.monotonic() - began
             await self._outputs.settled()
             rows, changed = checkpoint.to_rows(kept, self._rows)
@@ -210,7 +212,7 @@ class Term:
 @contextlib.asynccontextmanager
 async def _consumer(broker: str) -> Any:
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=broker,
+        **connection(broker),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         fetch_max_wait_ms=FETCH_MAX_WAIT_MS,

@@ -1,0 +1,83 @@
+"""``kapok oncall``: alerts become cases that people are told of until they are closed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sensors.errors import RunError
+from streams.commands.options import PrefixOption
+
+_LEFT_OVER_S = 10.0
+
+
+def oncall(
+    broker: Annotated[
+        str, typer.Option(envvar="KAPOK_BROKER", metavar="HOST:PORT", help="The Kafka broker.")
+    ] = "127.0.0.1:9092",
+    routes: Annotated[
+        Path | None, typer.Option(metavar="F", help="Who is told of what; else the shipped ones.")
+    ] = None,
+    directory: Annotated[
+        Path | None, typer.Option(metavar="F", help="People and how to reach them; else the shipped, invented ones.")
+    ] = None,
+    prefix: PrefixOption = "",
+    partitions: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of each topic, when they are made; else 8.")
+    ] = None,
+    health: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Say at /health and /ready how it is.")
+    ] = None,
+) -> None:
+    """Open a case for every alert, tell people until somebody answers, and serve the console, until stopped.
+
+    Start two, on two machines: one works, the other takes over when it dies. kill -HUP has routes and directory read
+    again.
+    """
+    logging.basicConfig(format="%(asctime)s %(process)d %(levelname)s %(message)s", level=logging.WARNING)
+    logging.getLogger("kapok").setLevel(logging.INFO)
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(logging.CRITICAL)
+    # Where no broker answers at the start that is the message of the end.
+    logging.getLogger("aiokafka").addFilter(lambda record: 'Unable connect to "' not in str(record.msg))
+    from streams import topics  # here, because these take a while to import
+    from streams.oncall.process import Files, OnCall
+
+    said = ""
+
+    async def main() -> None:
+        nonlocal said
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        files = Files(routes, directory)
+        files.read()  # what is wrong there is said before anything is made
+        try:
+            count = await topics.ensure(broker, prefix, partitions, names=(*topics.ALL, *topics.ONCALL))
+            running = OnCall(broker, files, prefix=prefix, partitions=count, health=health)
+            loop.add_signal_handler(signal.SIGHUP, running.reload)
+            await running.run(stop)
+        except RunError as error:
+            said = f"kapok: {error}\n"
+            raise
+        finally:  # whatever is left over and will not end is not waited for
+            last = threading.Timer(_LEFT_OVER_S, lambda: _end_at_once(said))
+            last.daemon = True
+            last.start()
+
+    asyncio.run(main())
+
+
+def _end_at_once(said: str) -> None:
+    sys.stderr.write(said)
+    sys.stderr.flush()
+    os._exit(3 if said else 0)

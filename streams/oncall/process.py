@@ -1,0 +1,201 @@
+"""The process of on-call: it stands for election, and works while it is the one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from prometheus_client import CollectorRegistry
+
+from alerts.routes import directory as directories
+from alerts.routes import routes as routes_files
+from alerts.routes.directory import Directory
+from alerts.routes.routes import Routes
+from sensors.connection import connection
+from sensors.errors import InputError, RunError
+from streams import health, topics
+from streams.metrics import Finder, Found, registry
+from streams.oncall.election import Election, standing
+from streams.oncall.term import Term
+from streams.patience import patient
+from streams.rules_log import RulesLog, rules_log
+from streams.state_log import state_producer
+
+log = logging.getLogger("kapok")
+
+_STOP_S = 5.0
+_AGAIN_S = 0.5
+
+
+class Health(NamedTuple):
+    """``ready``: it works, or stands by for the one that does."""
+
+    ready: bool
+    role: str
+    offset: int
+    clock: int | None
+
+
+class Files(NamedTuple):
+    """Where routes and directory are; None: those that are shipped, with invented people."""
+
+    routes: Path | None = None
+    directory: Path | None = None
+
+    def read(self) -> tuple[Routes, Directory]:
+        """Both, checked; InputError says what is wrong where."""
+        directory = Directory.load(self.directory or directories.SHIPPED)
+        return Routes.load(self.routes or routes_files.SHIPPED, directory.duty), directory
+
+
+class OnCall:
+    """Alerts to cases to notifications: ``await OnCall(…).run(stop)``. Any number may run; one works at a time."""
+
+    def __init__(
+        self, broker: str, files: Files, *, prefix: str = "", partitions: int, health: str | None = None
+    ) -> None:
+        self.broker, self.prefix, self.partitions, self._files = broker, prefix, partitions, files
+        self.routes, self.directory = files.read()
+        self._health_address, self._term, self._role = health, None, "starting"  # type: str | None, Term | None, str
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def health(self) -> Health:
+        """How it is just now."""
+        term = self._term
+        if term is None:
+            return Health(self._role == "standby", self._role, 0, None)
+        return Health(term.ready, "working" if term.ready else "taking over", term.journal.next, term.journal.clock)
+
+    def _metrics(self) -> CollectorRegistry:
+        own = registry("oncall")
+
+        def clock() -> dict[tuple[str, ...], float]:
+            now = self.health().clock
+            return {} if now is None else {(): now / 1000}
+
+        def open_cases() -> dict[tuple[str, ...], float]:
+            desk = None if self._term is None else self._term.desk
+            counts = Counter(case.state for case in desk.cases.values()) if desk else Counter[str]()
+            return {(state,): counts[state] for state in ("open", "notified", "acknowledged")} if desk else {}
+
+        own.register(
+            Finder(
+                [
+                    Found("kapok_oncall_working", "1: this process works, 0: it stands by.", (), self._working),
+                    Found("kapok_oncall_clock_seconds", "On-call's time, from the ticks.", (), clock),
+                    Found("kapok_oncall_cases", "Cases that are not closed.", ("state",), open_cases),
+                ]
+            )
+        )
+        return own
+
+    def _working(self) -> dict[tuple[str, ...], float]:
+        return {(): float(self._term is not None and self._term.ready)}
+
+    def reload(self) -> None:
+        """Reads routes and directory again; what cannot be used changes nothing."""
+        try:
+            self.routes, self.directory = self._files.read()
+        except InputError as error:
+            log.error("routes and directory stay as they were: %s", error)
+            return
+        if self._term is not None:
+            self._term.look_again(again=True)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until ``stop`` is set; RunError when it cannot go on."""
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(health.served(self._health_address, self.health, self._metrics()))
+            self._producer = AIOKafkaProducer(
+                **connection(self.broker), acks="all", max_request_size=topics.REJECTED_RECORD_BYTES
+            )
+            patient(self._producer.client)
+            self._state_producer = state_producer(self.broker)
+            for producer in (self._producer, self._state_producer):
+                stack.push_async_callback(_in_time, producer.stop)
+                await producer.start()
+            rules = await stack.enter_async_context(rules_log(self.broker, None, self.prefix))
+            tasks = [rules.follow(self._look_again), self._work(rules, stop)]
+            running = [asyncio.create_task(self._guarded(task)) for task in tasks]
+            try:
+                ends: list[asyncio.Future[Any]] = [running[-1], self._failure]
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in running:
+                    task.cancel()
+                await asyncio.wait(running, timeout=_STOP_S)
+        if self._failure.done():
+            self._failure.result()
+
+    def _look_again(self) -> None:
+        if self._term is not None:
+            self._term.look_again()
+
+    async def _work(self, rules: RulesLog, stop: asyncio.Event) -> None:
+        if not rules.editions:
+            log.info("on-call waits for the rules, which the first worker publishes")
+        while not rules.editions:
+            if await _first(stop.wait(), asyncio.sleep(_AGAIN_S)) and stop.is_set():
+                return
+        async with standing(self.broker, self.prefix) as election:
+            while not stop.is_set():
+                self._role = "standby" if election.joined else "starting"
+                await _first(stop.wait(), election.elected.wait(), asyncio.sleep(_AGAIN_S))
+                if election.elected.is_set() and not stop.is_set():
+                    await self._one_term(rules, election, stop)
+
+    async def _one_term(self, rules: RulesLog, election: Election, stop: asyncio.Event) -> None:
+        self._term = Term(
+            self.broker,
+            self.prefix,
+            self.partitions,
+            self._producer,
+            self._state_producer,
+            rules,
+            lambda: self.routes.pack(),
+        )
+        try:
+            await self._term.run(_first(stop.wait(), election.not_elected.wait()))
+        finally:
+            self._term = None
+        if not stop.is_set() and election.elected.is_set():
+            await asyncio.sleep(_AGAIN_S)  # another claimed the log: if it goes on, the coordinator will say so
+
+    async def _guarded(self, task: Awaitable[None]) -> None:
+        try:
+            await task
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure.done():
+            return
+        if isinstance(error, KafkaError | OSError):
+            error = RunError(f"the Kafka at {self.broker} failed: {error!r}")
+        elif not isinstance(error, RunError):
+            log.error("unexpected error", exc_info=error)
+            error = RunError(f"unexpected error: {error!r}")
+        self._failure.set_exception(error)
+
+
+async def _first(*steps: Awaitable[Any]) -> bool:
+    """Waits for the first of them, and gives up the others."""
+    tasks = [asyncio.ensure_future(step) for step in steps]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return True
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _in_time(step: Callable[[], Awaitable[None]]) -> None:
+    """A step of the ending that takes too long, as it does without a broker, is left to itself."""
+    await asyncio.wait({asyncio.ensure_future(step())}, timeout=_STOP_S)
