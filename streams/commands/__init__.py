@@ -9,6 +9,7 @@ from rich.console import Console
 
 from sensors.errors import InputError, RunError
 from streams.commands.access import access
+from streams.commands.alerts import app as alerts
 from streams.commands.archive import archive
 from streams.commands.bench import bench
 from streams.commands.broker import broker
@@ -33,6 +34,7 @@ app = typer.Typer(
 for command in (demo, worker, oncall, broker, record, replay, simulate, check, archive, chaos, bench):
     app.command()(command)
 app.command("import")(import_csv)
+app.add_typer(alerts, name="alerts")
 app.add_typer(access, name="access")
 
 

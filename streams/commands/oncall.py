@@ -33,6 +33,8 @@ def oncall(
     partitions: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Of each topic, when they are made; else 8.")
     ] = None,
+    no_console: Annotated[bool, typer.Option("--no-console", help="Serve no console.")] = False,
+    no_delivery: Annotated[bool, typer.Option("--no-delivery", help="Only decide; others tell people.")] = False,
     health: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Say at /health and /ready how it is.")
     ] = None,

@@ -1,0 +1,170 @@
+"""`kapok oncall` on real brokers: what comes out is what the log says, whatever happens to the processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+from oncall_pipeline import BY, START_MS, OnCallTopics
+from pipelines import ended, wait_for_line
+
+pytest_plugins = ["brokers"]
+
+
+@pytest.fixture
+def topics_of(broker: str, prefix: str, tmp_path: Path) -> OnCallTopics:
+    return OnCallTopics(broker, prefix, tmp_path)
+
+
+@pytest.fixture
+def embedded(embedded_broker: str, prefix: str, tmp_path: Path) -> OnCallTopics:
+    return OnCallTopics(embedded_broker, prefix, tmp_path)
+
+
+def kapok(on: OnCallTopics, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "streams", "alerts", *arguments, "--broker", on.broker, "--prefix", on.prefix]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_an_alert_becomes_a_case_that_is_told_answered_and_closed(topics_of: OnCallTopics) -> None:
+    on, site = topics_of, topics_of.gauges[0].id
+    with ended(on.start()) as running:
+        on.until_ready(*running)
+        on.feed(START_MS, on.alert(site, 4, START_MS + 500), START_MS + 1000)
+        on.until(lambda: len(on.notifications()) > 0, running)
+        told = on.notifications()
+        assert {one.why for one in told} == {"opened"}
+        assert len({one.to for one in told}) == len(told)
+        on.feed(on.receipt(told[0], START_MS + 1500), START_MS + 2000)
+        on.until(lambda: on.cases()[-1].state == "notified", running)
+
+        found = kapok(on, "list", "--json")
+        assert found.returncode == 0, found.stderr
+        assert [json.loads(line)["site"] for line in found.stdout.splitlines()] == [site]
+        done = kapok(on, "ack", site, "--by", BY, "--lang", "en")
+        assert done.returncode == 0, done.stderr
+        assert "acknowledged" in done.stdout
+        on.feed(START_MS + 3_600_000)  # nobody else is called
+        done = kapok(
+            on, "close", f"flood-depth/{site}", "--by", BY, "--outcome", "helped", "--satisfaction", "5", "--json"
+        )
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["outcome"] == "helped"
+        assert kapok(on, "list", "--json").stdout == ""
+        assert running[0].stop() == 0
+    on.written["actions"] += 2
+    on.assert_exact()
+
+
+def test_bad_actions_are_refused_in_words(embedded: OnCallTopics) -> None:
+    on, site = embedded, embedded.gauges[0].id
+    with ended(on.start()) as running:
+        on.until_ready(*running)
+        on.feed(START_MS, on.alert(site, 4, START_MS + 500), START_MS + 1000)
+        on.until(lambda: len(on.notifications()) > 0, running)
+        for arguments, said in (
+            (("ack", "nowhere", "--by", BY), "no such case"),
+            (("ack", site, "--by", "nobody"), "nobody"),
+            (("close", site, "--by", BY, "--outcome", "gone"), "gone"),
+            (("silence", "--by", BY, "-m", "why"), "whole city"),
+            (("silence", "--by", BY, "-m", "why", "--site", site, "--for", "long"), "--for"),
+        ):
+            refused = kapok(on, *arguments)
+            assert refused.returncode == 2, (arguments, refused)
+            assert said in refused.stderr, (arguments, refused)
+    nothing = subprocess.run(
+        [sys.executable, "-m", "streams", "alerts", "list", "--broker", on.broker, "--prefix", "none."],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert nothing.returncode == 3
+    assert "kapok oncall" in nothing.stderr
+
+
+def storm(on: OnCallTopics, seed: int, steps: int, at: dict[int, Callable[[], None]], pause: float = 0.1) -> int:
+    """Feeds a storm, and does something before some of its steps; gives the time that it ends."""
+    for number, records in enumerate(on.storm(seed, steps)):
+        if number in at:
+            at[number]()
+        on.feed(*records)
+        time.sleep(pause)
+    return START_MS + (steps - 1) * 45_000 + 2_000
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_anywhere_it_repeats_and_loses_nothing(topics_of: OnCallTopics, seed: int) -> None:
+    on, rng, steps = topics_of, Random(seed), 40
+    with ended(on.start()) as running:
+        on.until_ready(*running)
+
+        def kill() -> None:
+            time.sleep(rng.random() * 0.3)
+            running[0].kill()
+            running[0] = on.start()
+
+        end = storm(on, seed, steps, dict.fromkeys(rng.sample(range(2, steps), 4), kill))
+        on.until_done(end, running)
+        assert running[0].stop() == 0
+    told = on.assert_exact()
+    assert len(told.notifications) > 50
+
+
+def test_a_standby_takes_over(topics_of: OnCallTopics) -> None:
+    on, steps = topics_of, 40
+    with ended(on.start()) as running:
+        on.until_ready(running[0])
+        running.append(on.start())
+
+        def kill() -> None:
+            running[0].kill()
+
+        def stop() -> None:
+            wait_for_line(running[1], "on-call works")
+            running.append(on.start())
+            time.sleep(1)
+            assert running[1].stop() == 0
+
+        end = storm(on, 3, steps, {10: kill, 30: stop})
+        on.until_done(end, running[2:])
+        assert running[2].stop() == 0
+    on.assert_exact()
+
+
+def test_one_that_was_cut_off_and_comes_back_does_no_harm(topics_of: OnCallTopics) -> None:
+    on, steps = topics_of, 40
+    with ended(on.start()) as running:
+        on.until_ready(running[0])
+        running.append(on.start())
+
+        def freeze() -> None:
+            os.kill(running[0].pid, signal.SIGSTOP)
+
+        def thaw() -> None:
+            wait_for_line(running[1], "on-call works")
+            os.kill(running[0].pid, signal.SIGCONT)
+
+        end = storm(on, 4, steps, {10: freeze, 30: thaw})
+        on.until_done(end, running)
+    on.assert_exact(once=False)
+
+
+def test_alerts_from_before_its_first_start_are_told_while_they_last(topics_of: OnCallTopics) -> None:
+    """Of those that are over nobody is told; of those that fire everybody is."""
+    on, (over, fires) = topics_of, (topics_of.gauges[0].id, topics_of.gauges[1].id)
+    before = [on.alert(over, 3, START_MS), on.alert(over, 0, START_MS + 1, 3), on.alert(fires, 3, START_MS + 2)]
+    lasts = [("alerts.last", key, value) for _, key, value in before]
+    on.feed(*before, *lasts, START_MS + 1000)
+    with ended(on.start()) as running:
+        on.until_ready(*running)
+        on.until(lambda: len(on.notifications()) > 0, running)
+        on.feed(on.alert(over, 4, START_MS + 2000), START_MS + 3000)
+        on.until(lambda: len(on.cases()) >= 2, running)
+    assert {case.site for case in on.cases()} == {over, fires}
+    assert {one.level for one in on.notifications() if one.to} == {3, 4}
