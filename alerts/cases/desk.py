@@ -6,41 +6,45 @@ Pure: no wall clock, no I/O, no randomness. Live, replayed, restarted: the same 
 from __future__ import annotations
 
 import heapq
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from pydantic import ValidationError
 
 from alerts.cases.action import Action
-from alerts.cases.case import Change
 from alerts.cases.checkpoint import CheckpointState, decode, encode
 from alerts.cases.dossier import Dossier
-from alerts.cases.duty import YELLOW, Duty
+from alerts.cases.duty import Duty
 from alerts.cases.entry import Entry, Outcome, Refusal
-from alerts.cases.message import Words, time_ms
-from alerts.cases.notification import Receipt, Why
+from alerts.cases.episode import Episodes
+from alerts.cases.message import time_ms
+from alerts.cases.notification import Receipt
 from alerts.cases.reasons import reason
-from alerts.cases.relations import DATA_MS, HOLD_MS, Relations
+from alerts.cases.relations import DATA_MS, Relations
 from alerts.cases.routing import Routing
 from alerts.rulebook import Rulebook
 from sensors.catalogue import Catalogue
+from sensors.senml import END_OF_TIME
 
 AHEAD_MS = 60_000  # what is written into an alert, an action or a receipt is believed so far ahead of the log's clock
-FLAPS, FLAPPING_MS, CALM_MS = 6, 1_800_000, 900_000  # so many changes within so long; steady for so long ends it
-REMEMBERED_MS = 7 * 86_400_000  # closed cases and the ids of actions
+HOUR_MS = 3_600_000
+REMEMBERED_MS = 168 * HOUR_MS  # closed cases and the ids of actions
+
+
+_Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._:-]+$")]
 
 
 class _Body(msgspec.Struct):
     """What the Desk needs of an alert's body."""
 
     id: str
-    rule: str
+    rule: _Id
     type: str
     kind: str
-    site: str
+    site: _Id
     zone: str
     district: str
-    level: int
+    level: Annotated[int, msgspec.Meta(ge=0, le=4)]
     onset: str
     at: str
     seq: int
@@ -58,15 +62,18 @@ class Desk:
         self._due: list[tuple[int, str]] = []
         self._duty = Duty(routing, exercise)
         self._relations = Relations(self._duty, self.cases, catalogue, rulebook)
+        self._episodes = Episodes(self._duty, self._relations)
 
     # -- the log ----------------------------------------------------------------------------------------------
 
     def apply(self, entry: Entry) -> Outcome:
         """Folds the next entry; one that was applied already gives nothing. Total: it does not raise."""
         self._duty.out = out = Outcome()
-        if entry.offset <= self.offset or self._had(entry):
+        if entry.offset <= self.offset:
             return out
         self.offset = entry.offset
+        if self._had(entry):
+            return out
         try:
             if isinstance(entry.value, int):
                 self._tick(entry.value)
@@ -111,7 +118,7 @@ class Desk:
 
     def _tick(self, time: int) -> None:
         """Whatever is due by then happens, each at its own time, however late the tick."""
-        if self.clock is not None and time <= self.clock:
+        if time >= END_OF_TIME or (self.clock is not None and time <= self.clock):
             return
         while True:
             due = self._due[0][0] if self._due else None
@@ -125,15 +132,15 @@ class Desk:
                     self._fall_due(self.cases[key], due)
             else:
                 break
-        self.clock = time
-        self._duty.silences.forget(time)
-        if len(self._actions) and time // 3_600_000 != (time - 1000) // 3_600_000:
+        if self.clock is None or time // HOUR_MS != self.clock // HOUR_MS:
             self._actions = {key: at for key, at in self._actions.items() if at > time - REMEMBERED_MS}
+            self._duty.silences.forget(time)
+        self.clock = time
 
     def _fall_due(self, d: Dossier, at: int) -> None:
         """The first thing that is due at that time."""
-        duty, timers = self._duty, d.timers
-        name = next((name for name in sorted(timers) if timers[name] == at), None)
+        duty, episodes = self._duty, self._episodes
+        name = next((name for name in sorted(d.timers) if d.timers[name] == at), None)
         if name == "close":
             duty.settle(d, at)
         elif name == "forget":
@@ -141,20 +148,10 @@ class Desk:
             return
         elif name == "silence":
             self._unsilence(d, at)
-        elif name == "no_data":
-            del timers["no_data"]
-            d.no_data = True
-            words = reason("no_data")
-            duty.record(d, "no_data", at, words, duty.tell(d, "no_data", at, words))
         elif name == "data":
-            self._over(d, at, reason("data", wait=DATA_MS))
-        elif name == "watched":
-            del timers["watched"]
-            d.unwatched = False
-            words = reason("watched")
-            duty.record(d, "watched", at, words, duty.tell(d, "watched", at, words))
-        elif name == "calm":
-            self._calm(d, at)
+            duty.resolve(d, at, reason("data", wait=DATA_MS))
+        elif name is not None:
+            {"no_data": episodes.no_data, "watched": episodes.watched, "calm": episodes.calm}[name](d, at)
         else:
             duty.step(d, [way for way in d.ways if way.due == at], at)
         self._done(d)
@@ -170,18 +167,6 @@ class Desk:
         d.silenced = None
         if d.firing and d.state != "acknowledged":
             self._duty.begin(d, "repeated" if d.told else "opened", "unsilenced", at, reason("unsilenced"))
-
-    def _calm(self, d: Dossier, at: int) -> None:
-        del d.timers["calm"]
-        d.flapping, d.changes = False, []
-        words = reason("calm", wait=CALM_MS, level=d.level)
-        if d.level == 0:
-            self._duty.record(d, "calm", at, words)
-            self._over(d, at, reason("resolved"))
-        elif d.level > d.told_level:
-            self._duty.begin(d, "raised", "calm", at, words)
-        else:
-            self._duty.record(d, "calm", at, words)
 
     # -- alerts -----------------------------------------------------------------------------------------------
 
@@ -202,104 +187,11 @@ class Desk:
             d = Dossier(id=f"{key}/{known.onset}", key=key, alert=body, opened=at, at=at)
             d.onset, d.alert_seq = onset, known.seq
             self._relations.add(d)
-            self._open(d, at)
+            self._episodes.open(d, at)
         else:
-            before, again = d.level, (onset != d.onset and not d.imagined) or d.level == 0
-            d.alert, d.onset, d.alert_seq, d.imagined = body, onset, known.seq, False
-            self._change(d, before, known.level, again, max(at, d.at))
+            d.alert, d.onset, d.alert_seq = body, onset, known.seq
+            self._episodes.change(d, max(at, d.at))
         self._done(d)
-
-    def _open(self, d: Dossier, at: int) -> None:
-        d.level = d.highest = d.alert["level"]
-        self._by_person(d)
-        d.changes = [at]
-        d.unwatched = self._relations.unwatched(d)
-        which: Why = "unwatched" if d.unwatched else "opened"
-        d.group = self._relations.group_of(d)
-        self._duty.begin(d, which, "opened", at, reason(which, level=d.level))
-
-    def _by_person(self, d: Dossier) -> None:
-        routes = self._duty.routing.routes(d.alert)
-        d.by_person = d.by_person or d.press or any(route.by_person for route in routes)
-
-    def _change(self, d: Dossier, before: int, level: int, again: bool, at: int) -> None:
-        """The alert of an open case changed, or that of a closed one within its episode."""
-        duty = self._duty
-        if d.press:
-            d.level = level
-            if not level:
-                duty.record(d, "reset", at, reason("reset"))
-            else:
-                self._reopen(d)
-                d.highest = max(d.highest, level)
-                duty.begin(d, "pressed", "pressed", at, reason("pressed"))
-            return
-        if d.state == "closed" and level <= before:
-            d.level = level
-            over: Change = "lowered" if level else "resolved"
-            duty.record(d, over, at, reason(over, previous=before, level=level))
-            return
-        d.changes = [*(time for time in d.changes if time > at - FLAPPING_MS), at][-FLAPS:]
-        if self._damped(d, level, at):
-            return
-        if not level:
-            self._resolve(d, at)
-            return
-        d.level, d.highest = level, max(d.highest, level)
-        d.timers.pop("no_data", None)
-        if level > before or again or d.no_data:
-            self._by_person(d)
-            again = (again or d.no_data) and d.state != "closed"
-            raised = level > before and not (d.resolved is not None or d.no_data)
-            answered = d.state == "acknowledged" and level <= d.answered_level
-            self._reopen(d)
-            d.unwatched = self._relations.unwatched(d)
-            if raised and answered:
-                words = reason("raised", previous=before, level=level)
-                duty.record(d, "raised", at, words, duty.tell(d, "raised", at, words))
-            else:
-                change: Change = "raised" if raised else "reopened"
-                which: Why = "unwatched" if d.unwatched else "raised" if raised else "reopened"
-                duty.begin(d, which, change, at, reason(which, previous=before, level=level))
-        else:
-            duty.record(d, "lowered", at, reason("lowered", previous=before, level=level))
-
-    def _reopen(self, d: Dossier) -> None:
-        d.resolved, d.no_data, d.resumed = None, False, False
-        d.closed = d.closed_by = d.outcome = d.satisfaction = None
-        for timer in ("close", "data", "forget", "watched"):
-            d.timers.pop(timer, None)
-        if d.state == "closed":
-            d.state = "open" if d.notified is None else "notified"
-
-    def _damped(self, d: Dossier, level: int, at: int) -> bool:
-        """Whether this change is on record only: the case is blue or yellow, and has changed too often."""
-        if max(level, d.highest) > YELLOW or d.state == "closed":
-            if d.flapping:
-                d.flapping = False
-                d.timers.pop("calm", None)
-            return False
-        if not d.flapping and len(d.changes) < FLAPS:
-            return False
-        change: Change = "damped" if d.flapping else "flapping"
-        words = reason(change, level=level, count=FLAPS, wait=FLAPPING_MS)
-        d.flapping, d.timers["calm"] = True, at + CALM_MS
-        d.timers.pop("close", None)
-        d.resolved = None
-        d.level, d.highest = level, max(d.highest, level)
-        self._duty.record(d, change, at, words)
-        return True
-
-    def _resolve(self, d: Dossier, at: int) -> None:
-        if self._relations.watch.blind(d.alert):
-            d.timers["no_data"] = at + HOLD_MS
-        elif "reason" in d.alert:
-            self._over(d, at, reason("withdrawn"))
-        else:
-            self._over(d, at, reason("resolved"))
-
-    def _over(self, d: Dossier, at: int, words: Words) -> None:
-        self._duty.resolve(d, at, words)
 
     # -- people and delivery -----------------------------------------------------------------------------------
 

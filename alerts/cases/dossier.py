@@ -8,7 +8,6 @@ import msgspec
 
 from alerts.cases.case import Case, Change, State
 from alerts.cases.message import Words
-from alerts.cases.silences import RED
 
 
 class Way(msgspec.Struct):
@@ -95,17 +94,15 @@ class Dossier(msgspec.Struct):
     @property
     def weight(self) -> int:
         """The level that decides how long one goes on telling: a call for help, and what nobody answered while it
-        lasted, count as the highest that they were.
+        lasted, count as the highest that they were; what flaps, as what it was told at.
         """
-        return self.highest if self.press or self.resolved is not None else self.level
+        if self.press or self.resolved is not None:
+            return self.highest
+        return self.told_level if self.flapping else self.level
 
     @property
     def firing(self) -> bool:
-        return self.state != "closed" and (self.level > 0 or self.press)
-
-    @property
-    def red(self) -> bool:
-        return self.level >= RED
+        return self.state != "closed" and (self.level > 0 or self.press or self.flapping)
 
     def pause(self) -> None:
         """No further step, for now."""

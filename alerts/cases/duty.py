@@ -52,13 +52,13 @@ class Duty:
         d.state = "open" if d.notified is None else "notified"
         d.silenced = None
         d.timers.pop("silence", None)
+        d.basis = d.alert if d.alert["level"] else d.basis
         if self._held(d, at):
             d.ways = []
             self.record(d, change, at, self._held_words(d))
             return
-        d.basis = d.alert if d.alert["level"] else d.basis
         d.ways = [Way(route.id) for route in self._routes(d)]
-        d.told_level = d.level
+        d.told_level = max(d.told_level, d.level)
         again = {person: told for person, told in d.told.items() if person in self.routing.on_duty(told.group, at)}
         self.step(d, d.ways, at, why_, change, words, again)
 
@@ -79,7 +79,7 @@ class Duty:
         """
         at = max(at, d.at)
         routes = {route.id: route for route in self._routes(d)}
-        if any(way.route not in routes for way in ways):  # the routes were changed: from the beginning
+        if not ways or any(way.route not in routes for way in ways):  # the routes were changed: from the beginning
             ways = d.ways = [Way(route) for route in routes]
         if why_ is None and self._held(d, at):
             d.pause()
@@ -172,7 +172,7 @@ class Duty:
 
     def _close(self, d: Dossier, at: int, words: Words, action: Action | None = None) -> None:
         d.state, d.closed, d.closed_by = "closed", max(at, d.at), action.by if action else None
-        d.ways, d.timers, d.silenced = [], {}, None
+        d.ways, d.timers, d.silenced, d.flapping = [], {}, None, False
         self.record(d, "closed", at, words, self.tell(d, "closed", at, words, action.by) if action else (), action)
 
     def gave_up(self, d: Dossier, number: int, at: int) -> None:
@@ -207,7 +207,6 @@ class Duty:
         elif action.do == "note":
             self.record(d, "noted", at, reason("noted", by=action.by), action=action)
         elif action.do == "escalate":
-            d.ways = d.ways or [Way(route.id) for route in self._routes(d)]
             self.step(d, d.ways, at, "asked", "asked", reason("asked", by=action.by), action=action)
         else:
             late = d.state == "closed"

@@ -29,7 +29,7 @@ class Watch:
         site, rule = alert["site"], alert["rule"]
         before = site in self.silent
         if alert["level"]:
-            self.silent.setdefault(site, {})[rule] = time_ms(alert["at"]) - round(alert["value"] * 1000)
+            self.silent.setdefault(site, {})[rule] = time_ms(alert["at"]) - round((alert["value"] or 0) * 1000)
         elif before:
             self.silent[site].pop(rule, None)
             if not self.silent[site]:
