@@ -32,7 +32,7 @@ class Source:
         try:
             return cls(raw.decode(), file)
         except UnicodeDecodeError as error:
-            raise InputError(f"{what} are not UTF-8", file=file, hint="save the file as UTF-8") from error
+            raise InputError(f"{what}: not UTF-8", file=file, hint="save the file as UTF-8") from error
 
     def document(self) -> dict[str, Any]:
         try:

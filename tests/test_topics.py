@@ -39,6 +39,8 @@ async def test_those_that_are_there_say_how_many_the_others_get(broker: str, pre
     [
         (True, "readings.flood", {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "delete"}),
         (False, "readings.flood", {"message.timestamp.type": "CreateTime", "retention.ms": "-1"}),
+        (True, "readings.infrared", {"retention.ms": "518400000", "segment.ms": "43200000"}),  # 6 d + 12 h < 7 d
+        (True, "readings.rejected", {"retention.ms": "518400000", "segment.ms": "43200000"}),
         (True, "alerts", {"cleanup.policy": "delete", "retention.ms": "-1"}),
         (True, "alerts.last", {"cleanup.policy": "compact"}),
         (True, "state", {"cleanup.policy": "compact"}),

@@ -6,30 +6,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from alerts.parameters import Id
-from alerts.routes.duty import Duty, Group
-from alerts.routes.rota import Part, Rota
+from alerts.routes.duty import Duty, Group, NamedGroup
+from alerts.routes.residents import AuditLog, Home, Residents
+from alerts.routes.rota import Private, Rota, Text
+from alerts.routes.sealed import is_sealed, unseal
 from alerts.source import Source, first_problem
+from sensors.errors import InputError
 
 SHIPPED = Path(__file__).with_name("directory.toml")
 _TABLES = {"person", "group", "rota", "home"}
 
-Text = Annotated[str, Field(min_length=1)]
 Entry = TypeVar("Entry")
 
 
-class _Private(Part):
-    """Shows nothing of itself in a log or a traceback."""
-
-    def __repr_args__(self) -> list[tuple[str | None, Any]]:
-        return []
-
-
-class Login(_Private):
+class Login(Private):
     """For the console. ``districts``: of those only; none given: of all. A carer's ``communities`` are zones.
 
     ``password``: its argon2 hash, never itself.
@@ -41,7 +36,7 @@ class Login(_Private):
     password: Text
 
 
-class Person(_Private):
+class Person(Private):
     """``contacts``: channel → address as an apprise URL, the best first: the next one is for when one fails."""
 
     name: Text
@@ -50,35 +45,16 @@ class Person(_Private):
     login: Login | None = None
 
 
-class NamedGroup(Group):
-    """``name`` is what people call it."""
-
-    name: Text | None = None
-
-
-class Home(_Private):
-    """Who lives in a home, whose id in the catalogue is a pseudonym.
-
-    ``groups`` are its own: ``{ relatives = ["p-7"], doctor = ["p-8"] }`` in home H-1A2B makes the groups
-    relatives-H-1A2B and doctor-H-1A2B.
-    """
-
-    resident: Text
-    address: Text
-    phone: Text | None = None
-    note: Text | None = None
-    groups: dict[Id, NamedGroup] = Field(default_factory=dict)
-
-
 class Directory:
-    """``people`` and ``homes`` by id, ``names`` of the groups that have one; ``duty`` is what may be known to
-    everybody. An error never shows a value.
+    """``people`` by id, ``homes`` the ids of those with a resident, ``names`` of the groups that have one; ``duty`` is
+    what may be known to everybody. An error never shows a value.
     """
 
     def __init__(
         self, people: dict[str, Person], homes: dict[str, Home], names: dict[str, str], duty: Duty, source: Source
     ) -> None:
-        self.people, self.homes, self.names, self.duty, self.source = people, homes, names, duty, source
+        self.people, self.homes, self.names, self.duty, self.source = people, homes.keys(), names, duty, source
+        self._homes = homes
 
     @classmethod
     def shipped(cls) -> Directory:
@@ -87,8 +63,17 @@ class Directory:
 
     @classmethod
     def load(cls, path: str | Path) -> Directory:
-        """Reads and checks a directory; InputError names the file, the line and what to do."""
-        return cls.parse(Source.read(path, "the directory"))
+        """Reads and checks a directory, encrypted or not; InputError names the file, the line and what to do."""
+        return cls.parse(cls.read(path))
+
+    @classmethod
+    def read(cls, path: str | Path) -> Source:
+        """The text of a directory, decrypted where it is not plain."""
+        try:
+            raw = Path(path).read_bytes()
+        except OSError as error:
+            raise InputError(f"cannot read the directory: {error.strerror}", file=path) from error
+        return Source.decode(unseal(raw, path) if is_sealed(raw) else raw, path, "the directory")
 
     @classmethod
     def parse(cls, source: Source) -> Directory:
@@ -115,6 +100,10 @@ class Directory:
             raise source.error(first_problem(error)[1], source.line_of("timezone")) from None
         names = {group_id: group.name for group_id, group in groups.items() if group.name}
         return cls(people, homes, names, duty, source)
+
+    def residents(self, audit: AuditLog) -> Residents:
+        """The only way to who lives in a home: each look-up goes into the audit log."""
+        return Residents(self._homes, audit)
 
     def line_of_group(self, group: str) -> int | None:
         """Where a group is written: its own line, or its home's."""

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, model_validator
 
 from alerts.parameters import Id
-from alerts.routes.rota import Part, Rota
+from alerts.routes.rota import Part, Rota, Text
 
 AHEAD_MS = 8 * 7 * 86_400_000  # so far ahead rotas are looked at
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,6 +32,12 @@ class Group(Part):
         if not self.members and not self.rotas:
             raise ValueError("a group wants members or rotas")
         return self
+
+
+class NamedGroup(Group):
+    """As the directory has it: ``name`` is what people call it."""
+
+    name: Text | None = None
 
 
 class Duty(Part):

@@ -33,6 +33,7 @@ def _local(value: Any) -> Any:
     return value
 
 
+Text = Annotated[str, Field(min_length=1)]
 Turn = Annotated[tuple[Id, ...], BeforeValidator(_people), Field(min_length=1)]
 Turns = Annotated[tuple[Turn, ...], Field(min_length=1)]
 Local = Annotated[datetime, BeforeValidator(_local), PlainSerializer(datetime.isoformat, when_used="json")]
@@ -42,6 +43,13 @@ class Part(BaseModel):
     """A table of the directory or the routes. Unknown settings are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Private(Part):
+    """A table about people. It shows nothing of itself in a log or a traceback."""
+
+    def __repr_args__(self) -> list[tuple[str | None, Any]]:
+        return []
 
 
 class Holiday(Part):

@@ -16,6 +16,7 @@ from streams.commands.broker import broker
 from streams.commands.chaos import chaos
 from streams.commands.check import check
 from streams.commands.demo import demo
+from streams.commands.directory import app as directory
 from streams.commands.import_ import import_csv
 from streams.commands.oncall import oncall
 from streams.commands.record import record
@@ -36,6 +37,7 @@ for command in (demo, worker, oncall, broker, record, replay, simulate, check, a
 app.command("import")(import_csv)
 app.add_typer(alerts, name="alerts")
 app.add_typer(access, name="access")
+app.add_typer(directory, name="directory")
 
 
 def main() -> None:
