@@ -36,7 +36,9 @@ class BySensor(NamedTuple):
 
 
 class Batch:
-    """Readings in log order (a pack's by time): sensor row, quantity, time in ms, value, grade, record number."""
+    """Readings in log order (a pack's by time): sensor row, quantity, time in ms, value, grade, record number, and
+    ``lateness``: by how many ms a late one is before the last accepted of its sensor and quantity (0: it is not late).
+    """
 
     def __init__(
         self,
@@ -51,6 +53,7 @@ class Batch:
         self.kind, self.channel, self.time, self.value = kind, channel, time, value
         self.record, self.records, self._quantities = record, records, quantities
         self.grade = np.zeros(len(channel), np.int8)
+        self.lateness = np.zeros(len(channel), np.int64)
 
     def part(self, start: int, end: int) -> Batch:
         """The rows from start up to end."""
@@ -66,7 +69,7 @@ class Batch:
             self.record[rows],
             self.records,
         )
-        part.grade = self.grade[rows]
+        part.grade, part.lateness = self.grade[rows], self.lateness[rows]
         return part
 
     @cached_property
@@ -149,9 +152,12 @@ class Quality:
             slow[channel[odd]] = True
             one_by_one = slow[channel]
             for row, number in zip(np.flatnonzero(one_by_one).tolist(), order[one_by_one].tolist(), strict=True):
+                last_accepted = int(state.last[channel[row]])
                 grade = self._grade_one(int(channel[row]), int(time[row]), float(value[row]))
                 batch.grade[number] = grade
                 counts[grade] += 1
+                if grade == LATE:
+                    batch.lateness[number] = last_accepted - int(time[row])
             last = last[~slow[channel[last]]]
         state.last[channel[last]] = time[last]
         if self._steps:

@@ -45,6 +45,10 @@ class Rulebook:
         self.rules, self.limits, self.timezone, self.grace_ms = rules, limits, timezone, grace_ms
         self.digest, self._where = digest, where
 
+    def without_rules(self) -> Rulebook:
+        """Its limits alone."""
+        return Rulebook([], self.limits, self.timezone, self.grace_ms, self.digest, self._where)
+
     @classmethod
     def shipped(cls) -> Rulebook:
         """The rules that come with kapok, each threshold with its source."""

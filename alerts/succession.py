@@ -47,6 +47,10 @@ class Succession:
         said = announced(waiting[0]) if waiting else None
         return max(self.generation, said.generation if said else 0)
 
+    def waits(self, kind: str) -> bool:
+        """Whether a topic's records wait for the other topics, or for rules that are not known yet."""
+        return bool(self._waiting[kind])
+
     def apply(self, kind: str, records: Sequence[Record]) -> Outcome:
         """Folds the next records of a topic as far as it may go, and those of others that need wait no more."""
         waiting = self._waiting[kind]

@@ -29,7 +29,8 @@ except ImportError:
 CLOCK_KEY = CLOCK_NAME.encode()
 MINUTE_MS = 60_000
 _ONCALL = ("oncall.log", "oncall.state", "cases", "cases.last", "notifications", "receipts")
-_SKIPPED = ("readings.rejected", "alerts", "alerts.last", "actions", "state", "rules", *_ONCALL)
+_ARCHIVE = ("archive.state", "archive.rejected")
+_SKIPPED = ("readings.rejected", "alerts", "alerts.last", "actions", "state", "rules", *_ONCALL, *_ARCHIVE)
 
 
 def tick(time_ms: int) -> bytes:

@@ -25,8 +25,12 @@ from streams.topics import (
     ACTIONS,
     ALERTS,
     ALL,
+    ARCHIVE,
+    ARCHIVE_REJECTED,
+    ARCHIVE_STATE,
     CASES,
     CASES_LAST,
+    EVERY,
     LAST,
     NOTIFICATIONS,
     ONCALL,
@@ -73,11 +77,14 @@ ROLES: Final = {
         groups=("kapok-oncall", "kapok-delivery"),
     ),
     "archive": Role(
-        reads=(*READINGS, ALERTS, CASES),
-        looks_at=(*ALL, *ONCALL),
+        reads=(*READINGS, ALERTS, RULES, CASES, ARCHIVE_STATE),
+        writes=ARCHIVE,
+        looks_at=(*ALL, *ONCALL, *ARCHIVE),
         groups=("kapok-archive",),
     ),
-    "recorder": Role(reads=(*READINGS, REJECTED, ALERTS, LAST, ACTIONS, RULES, CASES, NOTIFICATIONS, RECEIPTS)),
+    "recorder": Role(
+        reads=(*READINGS, REJECTED, ALERTS, LAST, ACTIONS, RULES, CASES, NOTIFICATIONS, RECEIPTS, ARCHIVE_REJECTED)
+    ),
 }
 
 
@@ -113,7 +120,7 @@ async def put_in_force(broker: str, folder: Path, users: Mapping[str, Iterable[s
     try:
         await client.bootstrap()
         there, wanted = await _granted(client), grants(users, prefix)
-        names = {prefix + name for name in (*ALL, *ONCALL, *(g for role in ROLES.values() for g in role.groups))}
+        names = {prefix + name for name in (*EVERY, *(g for role in ROLES.values() for g in role.groups))}
         gone = {one for one in there - wanted if one.user not in users or one.name in names}
         changes = [("no longer", one) for one in sorted(gone)] + [("now", one) for one in sorted(wanted - there)]
         for word, one in changes:

@@ -37,6 +37,10 @@ CASES_LAST: Final = "cases.last"  # the newest of `cases` per key
 NOTIFICATIONS: Final = "notifications"
 RECEIPTS: Final = "receipts"
 ONCALL: Final = (ONCALL_LOG, ONCALL_STATE, CASES, CASES_LAST, NOTIFICATIONS, RECEIPTS)  # made by `kapok oncall`
+ARCHIVE_STATE: Final = "archive.state"  # how the archive judges readings, by partition
+ARCHIVE_REJECTED: Final = "archive.rejected"  # points that InfluxDB would not take
+ARCHIVE: Final = (ARCHIVE_STATE, ARCHIVE_REJECTED)  # made by `kapok archive`
+EVERY: Final = (*ALL, *ONCALL, *ARCHIVE)
 TICKED: Final = (*READINGS, ALERTS, ACTIONS)  # the clock goes to every partition of these
 HOMES: Final = (topic("infrared"), REJECTED)  # who moved when in which room: gone after 7 days (docs/privacy.md)
 PARTITIONS: Final = 8
@@ -52,7 +56,7 @@ _PATIENCE_MS = 30_000
 
 def settings(name: str, *, live: bool) -> dict[str, str]:
     """Kafka's topic settings. Live readings get the broker's time, replayed ones keep the capture's."""
-    if name in (STATE, ONCALL_STATE):
+    if name in (STATE, ONCALL_STATE, ARCHIVE_STATE):
         # Small segments: only closed ones are compacted, and all that is left is read at a takeover.
         size = str(2 * STATE_BATCH_BYTES)
         compaction = {"min.cleanable.dirty.ratio": "0.1", "segment.bytes": size, "max.message.bytes": size}
@@ -171,7 +175,7 @@ async def counts(client: AIOKafkaAdminClient, prefix: str = "") -> dict[str, int
     """The number of partitions of each topic of a prefix that is there; names without the prefix."""
     # Asking about a topic that is not there would make it, with the broker's own settings: list first.
     existing = set(await client.list_topics())
-    names = [prefix + name for name in (*ALL, *ONCALL) if prefix + name in existing]
+    names = [prefix + name for name in EVERY if prefix + name in existing]
     if not names:
         return {}
     described = await client.describe_topics(names)

@@ -5,26 +5,31 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from services import influxdb
 from services.influxdb import BUCKET, ORG, TOKEN, InfluxDB
 
-from alerts.rulebook import Rulebook
+from alerts.edition import Edition
+from alerts.judgement import Judgement
+from alerts.succession import GENERATION_ROW
+from sensors.announcement import Announcement, announcement
 from sensors.capture import Line
-from sensors.catalogue import Catalogue
 from sensors.clock import CLOCK_KEY, tick
+from sensors.quantities import KINDS
 from sensors.record import Record
 from sensors.senml import encode
 from streams import topics
+from streams.archive.points import Points
 from streams.child import Child
 from streams.embedded_broker import EmbeddedBroker
-from streams.points import Points
 from streams.replay import replay
 
 START_MS = 1714800000000
@@ -34,98 +39,188 @@ Message = tuple[str, bytes, bytes]  # topic, key, value
 # -- what a record becomes --------
 
 
-def lines(topic: str, key: bytes | None, value: bytes | None) -> tuple[list[str], dict[str, int]]:
-    points = Points("p.")
-    found = list(points.lines("p." + topic, [Record("p." + topic, 0, 0, START_MS, key, value)]))
-    return found, dict(points.skipped)
+def feature(site: str, role: str, kind: str, **more: str) -> dict[str, object]:
+    known = {"id": site, "role": role, "kind": kind, "zone": "Z", "name": site, "district": "天河 a"}
+    return {"properties": known | ({"place": "P"} if role == "sensor" else {}) | more}
+
+
+def edition(*features: dict[str, object], rules: str = "[quantity.depth]\nmax_step = 1.5\nmax = 10") -> Edition:
+    return Edition(rules.encode(), json.dumps({"features": list(features)}).encode())
+
+
+KINDS_OF = {"g1": "flood", "r": "rain", "i": "infrared", "c": "crowd"}
+SMALL = edition(
+    feature("P", "place", "flood"),
+    *(feature(s, "sensor", kind, **({"room": "bed"} if s == "i" else {})) for s, kind in KINDS_OF.items()),
+)
+
+
+class Judged:
+    """One partition's judgement, and the points that come of it."""
+
+    def __init__(self, editions: dict[int, Edition] | None = None) -> None:
+        self.points, self.lines = Points(), list[str]()
+        self.judgement = Judgement(editions or {0: SMALL}, 0, 0, 1, self._take)
+        self._offsets = dict.fromkeys(KINDS, 0)
+
+    def _take(self, batch: Any, roster: Any) -> None:
+        self.lines += self.points.readings(batch, roster)
+
+    def feed(self, kind: str, *values: bytes | None, key: bytes = b"Z") -> list[str]:
+        """The new lines."""
+        before, records = len(self.lines), []
+        for value in values:
+            records.append(Record(f"readings.{kind}", 0, self._offsets[kind], START_MS, key, value))
+            self._offsets[kind] += 1
+        self.judgement.apply(kind, records)
+        return self.lines[before:]
+
+
+def depth(seconds: float, value: float) -> bytes:
+    return json.dumps([{"n": "g1/depth", "t": START_MS / 1000 + seconds, "v": value}]).encode()
 
 
 @pytest.mark.parametrize(
-    ("topic", "entries", "points"),
+    ("kind", "entries", "points"),
     [
-        ("flood", '{"n":"g1/depth","t":1714800000,"v":0.23}', ["flood,sensor=g1,zone=Z depth=0.23"]),
-        ("flood", '{"n":"g1/depth","u":"m","t":1714800000,"v":1}', ["flood,sensor=g1,zone=Z depth=1.0"]),
-        ("rain", '{"n":"r/rain","t":1714800000,"v":1e-3}', ["rain,sensor=r,zone=Z rain=0.001"]),
-        ("infrared", '{"n":"i/motion","t":1714800000,"vb":true}', ["infrared,sensor=i,zone=Z motion=1.0"]),
-        (
-            "infrared",
-            '{"n":"i/button","u":"x","t":1714800000,"v":0}',
-            ["infrared,sensor=i,zone=Z button=0.0"],
-        ),
+        ("flood", '{"n":"g1/depth","t":1714800000,"v":0.23}', ["depth,sensor=g1,zone=Z value=0.23"]),
+        ("flood", '{"n":"g1/depth","u":"m","t":1714800000,"v":1}', ["depth,sensor=g1,zone=Z value=1.0"]),
+        ("rain", '{"n":"r/rain","t":1714800000,"v":1e-3}', ["rain,sensor=r,zone=Z value=0.001"]),
+        ("infrared", '{"n":"i/motion","t":1714800000,"vb":true}', ["motion,room=bed,sensor=i,zone=Z value=1.0"]),
+        ("infrared", '{"n":"i/button","u":"x","t":1714800000,"v":0}', ["button,room=bed,sensor=i,zone=Z value=0.0"]),
         (
             "crowd",
             '{"bn":"c/","bt":1714800000,"n":"in","v":5},{"n":"out","v":2},{"bver":5},{"n":"count","v":40}',
-            [f"crowd,sensor=c,zone=Z {field}" for field in ("in=5.0", "out=2.0", "count=40.0")],
+            [f"{q},sensor=c,zone=Z value={v}" for q, v in (("in", 5.0), ("out", 2.0), ("count", 40.0))],
         ),
     ],
 )
-def test_readings_become_points(topic: str, entries: str, points: list[str]) -> None:
-    found, _ = lines(f"readings.{topic}", b"Z", f"[{entries}]".encode())
-    assert found == [f"{point} {START_MS}" for point in points]
+def test_readings_become_points_with_what_the_catalogue_knows(kind: str, entries: str, points: list[str]) -> None:
+    known = f"readings,district=天河\\ a,kind={kind},place=P,quality=good,quantity="
+    assert Judged().feed(kind, f"[{entries}]".encode()) == [f"{known}{point} {START_MS}" for point in points]
 
 
-NOBODY = "readings of no such sensor, zone or quantity"
+def test_quality_and_lateness_are_judged_by_sensor_and_quantity() -> None:
+    judged = Judged()
+    packs = [depth(0, 0.1), depth(60, 0.2), depth(20, 0.15), depth(60, 0.3), depth(120, 5.0), depth(180, 0.2)]
+    lines = judged.feed("flood", *packs)
+    told = [re.fullmatch(r".*quality=(\w+),.* value=([\d.]+)(?:,lateness=(\d+)i)? (\d+)", line) for line in lines]
+    assert [(t[1], t[2], t[3], (int(t[4]) - START_MS) // 1000) for t in told if t] == [
+        ("good", "0.1", None, 0),
+        ("good", "0.2", None, 60),
+        ("late", "0.15", "40000", 20),  # 40 s before the last accepted; the duplicate at 60 s is dropped
+        ("suspect", "5.0", None, 120),
+        ("good", "0.2", None, 180),
+    ]
+    assert judged.points.skipped == {"duplicates": 1, "readings after the year 2262": 0}
+
+
+@pytest.mark.parametrize("cut", range(1, 6))
+def test_from_its_written_state_it_gives_the_same_points(cut: int) -> None:
+    packs = [depth(0, 0.1), depth(60, 2.0), depth(60, 1.9), depth(30, 0.15), depth(120, 2.1), depth(180, 0.2)]
+    whole = Judged().feed("flood", *packs)
+    first, second = Judged(), Judged()
+    lines = first.feed("flood", *packs[:cut])
+    rows = {key: row for key, row in first.judgement.checkpoint().items() if row is not None}
+    rows.pop(GENERATION_ROW)
+    second.judgement.fold.restore(rows)
+    lines += second.feed("flood", *packs)  # those it has judged already are passed over
+    assert lines == whole
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "reason"),
+    ("key", "value"),
     [
-        (b"Z", b"not json", "malformed records"),
-        (b"Z", b"\xff", "malformed records"),
-        (b"Z", None, "malformed records"),
-        (b"Z", b'[{"n":"g/depth","v":1}]', "malformed readings"),
-        (b"Z", b'[{"n":"g/depth","t":1714800000,"vs":"wet"}]', "malformed readings"),
-        (b"Z", b'[{"n":"g/depth","u":"cm","t":1714800000,"v":1}]', "readings in another unit"),
-        (b"Z", b'[{"n":"g/rain","t":1714800000,"v":1}]', NOBODY),
-        (b"Z", b'[{"n":"a b,c=d\\n/depth","t":1714800000,"v":1}]', NOBODY),
-        (b"a,b", b'[{"n":"g/depth","t":1714800000,"v":1}]', NOBODY),
-        (None, b'[{"n":"g/depth","t":1714800000,"v":1}]', NOBODY),
-        (b"Z", b'[{"n":"g/depth","t":1714800000,"v":1e999}]', "readings that no point can hold"),
-        (b"Z", b'[{"n":"g/depth","t":99999999999,"v":1}]', "readings that no point can hold"),
+        (b"Z", b"not json"),
+        (b"Z", None),
+        (b"Z", b'[{"n":"g1/depth","v":1}]'),
+        (b"Z", b'[{"n":"g1/depth","u":"cm","t":1714800000,"v":1}]'),
+        (b"Z", b'[{"n":"g1/rain","t":1714800000,"v":1}]'),
+        (b"Z", b'[{"n":"a b,c=d\\n/depth","t":1714800000,"v":1}]'),
+        (b"Y", b'[{"n":"g1/depth","t":1714800000,"v":1}]'),
+        (b"Z", b'[{"n":"g1/depth","t":1714800000,"v":1e999}]'),
+        (b"Z", b'[{"n":"g1/depth","t":1714800000,"v":11}]'),
+        (CLOCK_KEY, tick(START_MS)),
     ],
 )
-def test_what_is_no_point_is_counted(key: bytes | None, value: bytes | None, reason: str) -> None:
-    assert lines("readings.flood", key, value) == ([], {reason: 1})
+def test_what_the_workers_reject_is_no_point(key: bytes, value: bytes | None) -> None:
+    judged = Judged()
+    assert judged.feed("flood", value, key=key) == []
+    assert len(judged.feed("flood", depth(0, 0.1))) == 1
 
 
-def test_a_bad_reading_costs_no_other() -> None:
-    entries = [{"n": f"g{i}/depth", "t": START_MS // 1000, "v": i} for i in range(4)]
-    packs: list[object] = [
-        entries[:1],
-        [entries[1], {"n": "h/depth", "t": "x"}, 7, entries[2]],
-        {},
-        entries[3:],
-    ]
-    records = [Record("readings.flood", 0, i, 0, b"Z", json.dumps(p).encode()) for i, p in enumerate(packs)]
+def test_under_new_rules_it_judges_by_them_from_where_they_are_announced() -> None:
+    wider = edition(
+        feature("P", "place", "flood"), feature("g1", "sensor", "flood"), rules="[quantity.depth]\nmax = 99"
+    )
+    judged = Judged({0: SMALL, 1: wider})
+    said = announcement(Announcement(1, wider.ruleset, START_MS))
+    assert judged.feed("flood", depth(0, 50)) == []
+    assert judged.feed("flood", said, key=b"@rules") == judged.feed("flood", depth(60, 50)) == []  # it waits
+    for kind in ("rain", "infrared"):
+        judged.feed(kind, said, key=b"@rules")
+    assert ["value=50.0" in line for line in judged.feed("crowd", said, key=b"@rules")] == [True]
+
+
+ALERT = {
+    "id": "r/s/t/2", "rule": "r", "site": "s", "zone": "Z", "kind": "flood", "district": "天河区", "level": 3,
+    "previous": 2, "status": "firing", "onset": "2024-05-04T05:20:00.000Z", "at": "2024-05-04T05:20:00.000Z", "seq": 2,
+    "value": 0.41, "threshold": None, "message": {"zh": "\"深\""},
+}  # fmt: skip
+CASE = {
+    "id": "r/s/t", "rule": "r", "site": "s", "kind": "flood", "district": "天河区", "level": 3, "state": "open",
+    "at": "2024-05-04T05:20:00Z", "unheard_of": [1],
+}  # fmt: skip
+
+
+def of(body: object) -> Record:
+    value = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
+    return Record("t", 0, 0, 0, b"r/s", value)
+
+
+def test_alerts_and_cases_become_points() -> None:
+    points, at = Points(), 1714800000000
+    (alert,) = points.alerts([of(ALERT)])
+    assert alert.startswith(
+        "alerts,district=天河区,kind=flood,rule=r,seq=2,site=s,zone=Z level=3i,previous=2i,value=0.41,"
+    )
+    assert alert.endswith(f" {at}")
+    (case,) = points.cases([of(CASE)])
+    assert case.startswith("cases,district=天河区,id=r/s/t,kind=flood,rule=r,site=s,state=open level=3i,body=")
+    assert case.endswith(f" {at}")
+    assert points.cases([of(CASE | {"seq": 4})])[0].startswith(
+        "cases,district=天河区,id=r/s/t,kind=flood,rule=r,seq=4,"
+    )
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"[]", b"{}", b"\xff", b'{"kind":"flood","rule":"a b","seq":0}', {**CASE, "rule": 1.5, "at": "x"}]
+)
+def test_a_malformed_alert_or_case_is_counted(value: object) -> None:
     points = Points()
-    found = list(points.lines("readings.flood", records))
-    assert [line.split()[1] for line in found] == ["depth=0.0", "depth=1.0", "depth=2.0", "depth=3.0"]
-    assert points.skipped == {"malformed readings": 2, "malformed records": 1}
-
-
-def test_ticks_are_no_points() -> None:
-    for name in ("readings.flood", "alerts"):
-        assert lines(name, CLOCK_KEY, tick(START_MS)) == ([], {})
-
-
-@pytest.mark.parametrize("value", [b"", b"[]", b"{}", b"\xff", b'{"kind":"flood","rule":"a b","seq":0}', None])
-def test_a_malformed_alert_is_counted(value: bytes | None) -> None:
-    assert lines("alerts", b"r/s", value) == ([], {"malformed alerts": 1})
+    assert points.alerts([of(value)]) == points.cases([of(value)]) == []
+    assert points.skipped == {"malformed alerts": 1, "malformed cases": 1}
 
 
 # -- with the real ones --------
 
 SENSORS = [f"G{number:03d}" for number in range(100)]
-CATALOGUE = {
-    "features": [
-        {
-            "id": i,
-            "properties": {"role": r, "kind": "flood", "zone": "Z", "name": i, "district": "d", "place": "Z"},
-        }
-        for i, r in [("Z", "place"), *((sensor, "sensor") for sensor in SENSORS)]
-    ]
-}
-RULES = '[[rule]]\nid = "deep"\nkind = "flood"\ntype = "level"\nquantity = "depth"\nlevels = {red = 0.9}\n'
+CITY = edition(
+    feature("P", "place", "flood"),
+    *(feature(sensor, "sensor", "flood") for sensor in SENSORS),
+    *(feature(f"H{n}", "place", "infrared", zone="C") for n in range(3)),
+    *(feature(f"i{n}", "sensor", "infrared", zone="C", place=f"H{n}", room="bed") for n in range(3)),
+    rules="""
+[[rule]]
+id = "deep"
+kind = "flood"
+type = "level"
+quantity = "depth"
+levels = {red = 0.9}
+""",
+)
+READINGS, INFRARED, ALERTS = f"{BUCKET}-readings", f"{BUCKET}-infrared", f"{BUCKET}-alerts"
+DAY_S = 86_400
 
 
 def minutes(first: int, last: int) -> list[Message]:
@@ -140,25 +235,41 @@ def minutes(first: int, last: int) -> list[Message]:
 
 
 def alerts_of(messages: Iterable[Message]) -> list[bytes]:
-    catalogue = Catalogue.parse(json.dumps(CATALOGUE).encode())
     capture = [Line(topic, key.decode(), value) for topic, key, value in messages]
-    return replay(capture, catalogue, Rulebook.parse(RULES)).lines()
+    return replay(capture, CITY.catalogue, CITY.rulebook).lines()
 
 
 def publish(broker: str, messages: Iterable[Message]) -> None:
     async def send() -> None:
-        await topics.ensure(broker)
+        await topics.ensure(broker, names=(*topics.ALL, topics.CASES))
         async with AIOKafkaProducer(bootstrap_servers=broker, linger_ms=5) as producer:
-            sent = [await producer.send(topic, value, key=key) for topic, key, value in messages]
+            sent = [
+                await producer.send(topic, value, key=key, partition=0 if topic == topics.RULES else None)
+                for topic, key, value in messages
+            ]
             await asyncio.gather(*sent)
 
     asyncio.run(send())
 
 
+def read_all(broker: str, name: str) -> list[Any]:
+    async def read() -> list[Any]:
+        consumer = AIOKafkaConsumer(name, bootstrap_servers=broker, auto_offset_reset="earliest")
+        async with consumer:
+            ends = await consumer.end_offsets(consumer.assignment())
+            found: list[Any] = []
+            while len(found) < sum(ends.values()):
+                for records in (await consumer.getmany(timeout_ms=100)).values():
+                    found += records
+            return found
+
+    return asyncio.run(read())
+
+
 def wait_for(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 30
     while not what():
-        assert time.monotonic() < deadline, "it did not come about in two minutes"
+        assert time.monotonic() < deadline, "it did not come about in a minute"
         time.sleep(0.1)
 
 
@@ -174,12 +285,14 @@ def server() -> Path:
 
 @pytest.fixture
 def database(server: Path, tmp_path: Path) -> Iterator[InfluxDB]:
+    """One whose bucket for readings keeps those of 2024."""
     folder = tmp_path / "influxdb"
     folder.mkdir()
     database = InfluxDB(server, folder)
     database.start()
     try:
         database.set_up()
+        database.add_bucket(READINGS, 0)
         yield database
     finally:
         database.stop()
@@ -187,7 +300,9 @@ def database(server: Path, tmp_path: Path) -> Iterator[InfluxDB]:
 
 @pytest.fixture
 def broker() -> Iterator[str]:
+    """One whose topics have the city's rules, as the first worker would have left them."""
     with EmbeddedBroker() as running:
+        publish(running.address, [("rules", CITY.ruleset.encode(), CITY.pack())])
         yield running.address
 
 
@@ -217,42 +332,107 @@ def archive(broker: str, database: InfluxDB, tmp_path: Path) -> Iterator[Callabl
 
 
 @pytest.mark.influxdb
-def test_readings_and_alerts_are_written(archive: Callable[..., Archive], broker: str, database: InfluxDB) -> None:
+def test_readings_alerts_and_cases_are_written(
+    archive: Callable[..., Archive], broker: str, database: InfluxDB
+) -> None:
     readings = minutes(0, 30)
     alerts = alerts_of(readings)
     assert len(alerts) > 100
+    now = int(time.time() * 1000)
     rest = [("alerts", CLOCK_KEY, tick(START_MS)), ("readings.flood", CLOCK_KEY, tick(START_MS))]
     rest += [("readings.flood", b"Z", b"garbage"), ("alerts", b"x", b"garbage")]
-    rest += [("readings.infrared", b"C", encode([("i", "motion", START_MS, True)]))]
-    rest += [("readings.crowd", b"V", encode([("c", "in", START_MS, 5), ("c", "out", START_MS, 2)]))]
-    publish(broker, rest + readings + [("alerts", b"k", body) for body in alerts])
+    rest += [("readings.infrared", b"C", encode([(f"i{n}", "motion", now, True) for n in range(3)]))]
+    case = json.dumps(CASE).encode()
+    publish(broker, rest + readings + [("alerts", b"k", body) for body in alerts] + [("cases", b"r/s", case)])
     running = archive()
-    expected = {"flood.depth": 3000, "infrared.motion": 1, "crowd.in": 1, "crowd.out": 1}
-    expected |= dict.fromkeys([f"alerts.{f}" for f in ("level", "value", "body", "id")], len(alerts))
-    wait_for(lambda: expected.items() <= database.counts().items())
+    wait_for(lambda: database.counts(READINGS) == {"readings.value": 3000})
+    wait_for(lambda: database.counts(INFRARED) == {"readings.value": 3})
+    wait_for(lambda: database.counts(ALERTS).get("alerts.body") == len(alerts))
+    wait_for(lambda: database.counts(ALERTS).get("cases.body") == 1)
     assert running.process.stop() == 0
-    assert f"{3000 + 3 + len(alerts)} points written" in running.said()
-    assert "1 malformed records skipped" in running.said()
+    assert f"{3000 + 3 + len(alerts) + 1} points written" in running.said()
+    assert "1 rejected skipped" in running.said()
     assert "1 malformed alerts skipped" in running.said()
 
-    source = f'from(bucket: "{BUCKET}") |> range(start: 0)'
-    bodies = database.query(f'{source} |> filter(fn: (r) => r._measurement == "alerts" and r._field == "body")')
+    bodies = database.query(
+        f'from(bucket: "{ALERTS}") |> range(start: 0) |> filter(fn: (r) => r._measurement == "alerts" and r._field == "body")'
+    )
     assert sorted(row["_value"].encode() for row in bodies) == sorted(alerts)  # byte for byte
-    one = database.query(f'{source} |> filter(fn: (r) => r.sensor == "G042") |> first()')
-    assert [(row["_value"], row["zone"], row["_time"].timestamp() * 1000) for row in one] == [(0.42, "Z", START_MS)]
+    one = database.query(
+        f'from(bucket: "{READINGS}") |> range(start: 0) |> filter(fn: (r) => r.sensor == "G042") |> first()'
+    )
+    tags = {"district": "天河 a", "kind": "flood", "place": "P", "quality": "good", "quantity": "depth", "zone": "Z"}
+    assert [row["_value"] for row in one] == [0.42]
+    assert tags.items() <= one[0].items()
+    assert one[0]["_time"].timestamp() * 1000 == START_MS
 
 
 @pytest.mark.influxdb
-def test_killed_in_the_middle_it_loses_nothing(
+def test_buckets_and_tasks_are_made_once_and_infrared_is_never_kept_longer(
+    archive: Callable[..., Archive], database: InfluxDB
+) -> None:
+    database.add_bucket(INFRARED, 0)
+    database.add_bucket(f"{BUCKET}-1h", 40 * DAY_S)
+    for _ in range(2):
+        running = archive()
+        wait_for(lambda: "archiving partitions" in running.said())
+        kept = database.retention()
+        assert {name: days for name, days in kept.items() if name.startswith(f"{BUCKET}-")} == {
+            READINGS: 0,  # what somebody has chosen stays as it is
+            INFRARED: 7 * DAY_S,
+            ALERTS: 0,
+            f"{BUCKET}-5m": 730 * DAY_S,
+            f"{BUCKET}-1h": 40 * DAY_S,
+        }
+        assert sorted(database.tasks()) == [f"{BUCKET}-1h", f"{BUCKET}-5m"]
+        assert running.process.stop() == 0
+        running.process.log.unlink()
+
+
+@pytest.mark.influxdb
+def test_the_tasks_make_means_sums_and_counts(archive: Callable[..., Archive], broker: str, database: InfluxDB) -> None:
+    now = int(time.time() * 1000)
+    start = now // 300_000 * 300_000 - 300_000  # of the last five minutes that are over
+    flood = encode([("G000", "depth", start + n * 60_000, depth) for n, depth in enumerate((0.1, 0.2, 0.6))])
+    moves = [("i0", "motion", start, True), ("i1", "motion", start, True), ("i2", "motion", start, False)]
+    moves += [("i0", "motion", start + 60_000, True), ("i2", "button", start, True)]
+    publish(broker, [("readings.flood", b"Z", flood), ("readings.infrared", b"C", encode(moves))])
+    archive()
+    wait_for(lambda: database.counts(INFRARED) == {"readings.value": 5})
+    wait_for(lambda: database.counts(READINGS) == {"readings.value": 3})
+    for _ in range(2):  # once more changes nothing
+        database.run_task(f"{BUCKET}-5m")
+        rows = database.query(f'from(bucket: "{BUCKET}-5m") |> range(start: 0)')
+        found = {(row["_measurement"], row["_field"], row.get("sensor") or row["zone"]): row for row in rows}
+        assert len(found) == len(rows)
+        assert {key: round(row["_value"], 6) for key, row in found.items()} == {
+            ("readings", "mean", "G000"): 0.3,
+            ("readings", "max", "G000"): 0.6,
+            ("care", "homes", "C"): 3,
+            ("care", "active", "C"): 2,
+            ("care", "presses", "C"): 1,
+        }
+        assert {row["_time"].timestamp() * 1000 for row in rows} == {start}
+        care = [row for key, row in found.items() if key[0] == "care"]
+        assert not any({"sensor", "place", "room"} & row.keys() for row in care)  # of a home there is nothing
+
+
+@pytest.mark.influxdb
+def test_killed_in_the_middle_it_loses_nothing_and_judges_as_before(
     archive: Callable[..., Archive], broker: str, database: InfluxDB
 ) -> None:
     publish(broker, minutes(0, 300))
-    first = archive()
-    wait_for(lambda: database.counts().get("flood.depth", 0) > 0)
+    first, second = archive(), archive()  # they share the partitions
+    wait_for(lambda: database.counts(READINGS).get("readings.value", 0) > 0)
     first.process.kill()
-    publish(broker, minutes(300, 400))
+    publish(broker, minutes(250, 400))  # 50 packs are there already: late but for the last, which is a duplicate
+    wait_for(lambda: database.counts(READINGS).get("readings.value", 0) >= 44_900)
+    second.process.kill()
     archive()
-    wait_for(lambda: database.counts() == {"flood.depth": 40_000})
+    publish(broker, minutes(399, 400))
+    publish(broker, minutes(400, 401))
+    wait_for(lambda: database.counts(READINGS).get("readings.value", 0) >= 45_000)
+    assert database.counts(READINGS) == {"readings.value": 45_000, "readings.lateness": 4900}
 
 
 @pytest.mark.influxdb
@@ -261,46 +441,55 @@ def test_the_database_away_for_a_while_costs_nothing(
 ) -> None:
     publish(broker, minutes(0, 50))
     running = archive()
-    wait_for(lambda: database.counts() == {"flood.depth": 5000})
+    wait_for(lambda: database.counts(READINGS) == {"readings.value": 5000})
     database.kill()
     publish(broker, minutes(50, 150))
     wait_for(lambda: "InfluxDB did not take" in running.said())
-    database.start()
-    wait_for(lambda: database.counts() == {"flood.depth": 15_000})
-    assert running.process.stop() == 0
-
-
-@pytest.mark.influxdb
-def test_stopped_while_the_database_is_away_it_goes_on_later(
-    archive: Callable[..., Archive], broker: str, database: InfluxDB
-) -> None:
-    database.kill()
-    publish(broker, minutes(0, 50))
+    assert running.process.stop() == 0  # it does not wait for it
     running = archive()
-    wait_for(lambda: "InfluxDB did not take" in running.said())
-    assert running.process.stop() == 0
+    wait_for(lambda: running.said().count("InfluxDB did not take") > 1)
     database.start()
-    archive()
-    wait_for(lambda: database.counts() == {"flood.depth": 5000})
+    wait_for(lambda: database.counts(READINGS) == {"readings.value": 15_000})
+    assert running.process.stop() == 0
 
 
 @pytest.mark.influxdb
-def test_what_the_database_refuses_costs_nothing_else(
+def test_a_point_that_the_database_refuses_goes_to_a_topic_and_costs_no_other(
     archive: Callable[..., Archive], broker: str, database: InfluxDB
 ) -> None:
-    """A bucket that keeps an hour refuses what is older; the rest of the batch is written."""
-    database.add_bucket("hour", 3600)
-    now = int(time.time() * 1000)
-    pack = encode([("old", "depth", START_MS, 1.0), *((f"G{i}", "depth", now, 0.5) for i in range(500))])
+    """In the week of START_MS `value` is an integer already, so no float may come there."""
+    database.write(READINGS, f"readings,sensor=x value=1i {START_MS}")
+    week = 7 * DAY_S * 1000
+    pack = encode([("G000", "depth", START_MS, 1.0), *((s, "depth", START_MS + week, 0.5) for s in SENSORS[1:])])
     publish(broker, [("readings.flood", b"Z", pack)])
-    running = archive(bucket="hour")
-    wait_for(lambda: database.counts("hour") == {"flood.depth": 500})
+    running = archive()
+    later = f'from(bucket: "{READINGS}") |> range(start: {START_MS // 1000 + DAY_S}) |> last()'
+    wait_for(lambda: len(database.query(later)) == 99)
     assert running.process.stop() == 0
     assert "1 refused by InfluxDB" in running.said()
+    (rejected,) = read_all(broker, "archive.rejected")
+    told = json.loads(rejected.value)
+    assert told["bucket"] == READINGS
+    assert told["point"].endswith(f"sensor=G000,zone=Z value=1.0 {START_MS}")
+    assert "field type conflict" in told["reason"]
 
 
 @pytest.mark.influxdb
-@pytest.mark.parametrize("wrong", [{"token": "nonsense"}, {"bucket": "nowhere"}])
+def test_what_the_bucket_no_longer_keeps_is_left_out(
+    archive: Callable[..., Archive], broker: str, database: InfluxDB
+) -> None:
+    now = int(time.time() * 1000)
+    moves = [("i0", "motion", START_MS, True), *(("i0", "motion", now + n, True) for n in range(300))]
+    publish(broker, [("readings.infrared", b"C", encode(moves))])
+    running = archive()
+    wait_for(lambda: database.counts(INFRARED) == {"readings.value": 300})
+    assert running.process.stop() == 0
+    assert "1 older than their bucket keeps any" in running.said()
+    assert read_all(broker, "archive.rejected") == []
+
+
+@pytest.mark.influxdb
+@pytest.mark.parametrize("wrong", [{"token": "nonsense"}])
 def test_no_access_ends_it_at_once(wrong: dict[str, str], archive: Callable[..., Archive]) -> None:
     running = archive(**wrong)
     wait_for(lambda: running.process.exit_code is not None)

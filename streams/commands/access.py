@@ -66,7 +66,7 @@ def grant(
     users = folders.users(folder)
 
     async def run() -> list[str]:
-        await topics.ensure(broker, prefix, partitions, names=(*topics.ALL, *topics.ONCALL))
+        await topics.ensure(broker, prefix, partitions, names=topics.EVERY)
         return await put_in_force(broker, folder, users, prefix)
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)

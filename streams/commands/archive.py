@@ -1,9 +1,10 @@
-"""``kapok archive``: readings and alerts to InfluxDB."""
+"""``kapok archive``: readings, alerts and cases to InfluxDB."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -14,34 +15,43 @@ from sensors.errors import InputError
 from streams.commands.options import PrefixOption
 
 if TYPE_CHECKING:
-    from streams.archive import Archive
+    from streams.archive.copying import Archive
 
 _REPORT_S = 60
+_NICE = 10
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("kapok.archive")
 
 
 def archive(
     influx_url: Annotated[str, typer.Option(envvar="INFLUX_URL", metavar="URL", help="The InfluxDB 2 server.")],
-    token: Annotated[str, typer.Option(envvar="INFLUX_TOKEN", help="A token that may write the bucket.")],
+    token: Annotated[
+        str, typer.Option(envvar="INFLUX_TOKEN", help="A token that may make buckets and tasks, and write.")
+    ],
     org: Annotated[str, typer.Option(envvar="INFLUX_ORG", help="The organisation.")],
-    bucket: Annotated[str, typer.Option(envvar="INFLUX_BUCKET", help="The bucket.")],
+    bucket: Annotated[
+        str, typer.Option(envvar="INFLUX_BUCKET", metavar="NAME", help="What the names of its buckets begin with.")
+    ] = "kapok",
     broker: Annotated[
         str, typer.Option(envvar="KAPOK_BROKER", metavar="HOST:PORT", help="The Kafka broker.")
     ] = "127.0.0.1:9092",
     prefix: PrefixOption = "",
 ) -> None:
-    """Copies readings and alerts to InfluxDB 2 until stopped.
+    """Copies readings, alerts and cases to InfluxDB 2 until stopped.
 
-    It reads in a consumer group of its own: a slow or absent database delays no alert, only what is written.
+    It reads in a consumer group of its own: a slow or absent database delays no alert, only what is written. Buckets
+    and tasks are made at start where they are missing. Several may run; they share the partitions.
     """
     if not influx_url.startswith(("http://", "https://")):
         raise InputError(f"--influx-url {influx_url}: not a URL", hint="such as http://127.0.0.1:8086")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    log.setLevel(logging.INFO)
-    from streams.archive import Archive  # here, because its client takes a while to import
+    logging.getLogger("kapok").setLevel(logging.INFO)
+    logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(logging.CRITICAL)
+    from streams.archive.copying import Archive  # here, because its client takes a while to import
+    from streams.archive.database import Database
 
-    asyncio.run(_run(Archive(broker, influx_url, token, org, bucket, prefix)))
+    os.nice(_NICE)  # where it shares a machine with workers, they go first
+    asyncio.run(_run(Archive(broker, Database(influx_url, token, org, bucket), prefix)))
 
 
 async def _run(copying: Archive) -> None:
@@ -57,16 +67,20 @@ async def _run(copying: Archive) -> None:
 
 
 async def _report(copying: Archive) -> None:
+    before, began = 0, time.monotonic()
     while True:
-        before, began = copying.points, time.monotonic()
         await asyncio.sleep(_REPORT_S)
-        rate = (copying.points - before) / (time.monotonic() - began)
-        log.info("%s; %.0f points/s", _counts(copying), rate)
+        now, points = time.monotonic(), copying.sender.points if copying.sender else 0
+        log.info("%s; %.0f points/s", _counts(copying), (points - before) / (now - began))
+        before, began = points, now
 
 
 def _counts(copying: Archive) -> str:
-    counts = [f"{copying.points} points written"]
-    counts += [f"{count} {reason} skipped" for reason, count in copying.source.skipped.items()]
-    if copying.refused:
-        counts.append(f"{copying.refused} refused by InfluxDB")
+    sender = copying.sender
+    counts = [f"{sender.points if sender else 0} points written"]
+    counts += [f"{count} {reason} skipped" for reason, count in copying.skipped.items() if count]
+    if sender and sender.expired:
+        counts.append(f"{sender.expired} older than their bucket keeps any")
+    if sender and sender.refused:
+        counts.append(f"{sender.refused} refused by InfluxDB")
     return ", ".join(counts)

@@ -20,7 +20,7 @@ from streams.commands.options import BrokerOption, PrefixOption, time_ms
 from streams.record import Progress as OnProgress
 from streams.record import record as record_topics
 
-_TOPICS = (*topics.ALL, *topics.ONCALL)
+_TOPICS = topics.EVERY
 
 
 def record(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from influxdb_client import BucketRetentionRules, InfluxDBClient, OnboardingRequest, SetupService
+from influxdb_client.client.write_api import SYNCHRONOUS
 
 from streams.child import Child, accepts, free_port
 
@@ -57,15 +58,38 @@ class InfluxDB:
             rule = BucketRetentionRules(type="expire", every_seconds=retention_s)
             client.buckets_api().create_bucket(bucket_name=name, retention_rules=rule, org=ORG)
 
+    def retention(self) -> dict[str, int]:
+        """How long each bucket keeps its points, in s (0: for ever)."""
+        with self._client() as client:
+            return {b.name: b.retention_rules[0].every_seconds for b in client.buckets_api().find_buckets().buckets}
+
+    def tasks(self) -> list[str]:
+        """The names of its tasks."""
+        with self._client() as client:
+            return [task.name for task in client.tasks_api().find_tasks()]
+
+    def run_task(self, name: str) -> None:
+        """Runs what a task would run now."""
+        with self._client() as client:
+            (task,) = client.tasks_api().find_tasks(name=name)
+            client.query_api().query(task.flux)
+
+    def write(self, bucket: str, *lines: str) -> None:
+        """Writes line protocol, times in ms."""
+        with self._client() as client, client.write_api(write_options=SYNCHRONOUS) as writer:
+            writer.write(bucket, ORG, list(lines), write_precision="ms")
+
     def query(self, flux: str) -> list[dict[str, Any]]:
         """The rows that a Flux query gives."""
         with self._client() as client:
             return [row.values for table in client.query_api().query(flux) for row in table.records]
 
     def counts(self, bucket: str = BUCKET) -> dict[str, int]:
-        """How many points there are with each ``measurement.field``."""
+        """How many points there are with each ``measurement.field``; none where there is no such bucket."""
         source = f'from(bucket: "{bucket}") |> range(start: 0, stop: 2200-01-01T00:00:00Z)'
-        rows = self.query(f'{source} |> group(columns: ["_measurement", "_field"]) |> count()')
+        if bucket not in self.retention():
+            return {}
+        rows = self.query(f'{source} |> count() |> group(columns: ["_measurement", "_field"]) |> sum()')
         return {f"{row['_measurement']}.{row['_field']}": row["_value"] for row in rows}
 
     def _client(self) -> InfluxDBClient:

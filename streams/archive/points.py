@@ -1,0 +1,133 @@
+"""Readings, alerts and cases as InfluxDB's line protocol.
+
+A point is known by its measurement, tags and time, so writing one twice changes nothing:
+
+    readings,district=天河区,kind=flood,place=TH-03,quality=good,quantity=depth,sensor=GZ-TH-0012,zone=TH-03 value=0.23 1714800000000
+    alerts,district=天河区,kind=flood,rule=flood-depth,seq=2,site=GZ-TH-0012,zone=TH-03 level=3i,value=0.41,… 1714800660000
+    cases,district=天河区,id=…,kind=flood,rule=flood-depth,seq=1,site=GZ-TH-0012,state=notified level=3i,body="…" 1714800700000
+"""  # noqa: E501
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import msgspec
+import numpy as np
+
+from alerts.batch import DUPLICATE, GRADES, LATE, Batch
+from alerts.roster import KindRoster
+from sensors.catalogue import ID, Sensor
+from sensors.record import Record
+
+LATEST_MS = 2**63 // 10**6 - 1  # InfluxDB keeps nanoseconds in 64 bits: up to the year 2262
+_IN_TAGS = str.maketrans({",": "\\,", "=": "\\=", " ": "\\ ", "\\": "/", "\n": "\\ "})
+
+
+class Points:
+    """Makes line protocol of what is judged and of records; ``skipped`` counts by reason what is no point."""
+
+    def __init__(self) -> None:
+        self.skipped: Counter[str] = Counter()
+        self._starts: WeakKeyDictionary[KindRoster, _Starts] = WeakKeyDictionary()
+
+    def readings(self, batch: Batch, roster: KindRoster) -> list[str]:
+        """A point for each reading that is not a duplicate, in its order; ``lateness`` (ms) only of late ones."""
+        starts = self._starts.get(roster)
+        if starts is None:
+            starts = self._starts[roster] = _Starts(roster)
+        channel, grade, time, value, lateness = batch.channel, batch.grade, batch.time, batch.value, batch.lateness
+        left_out = (grade == DUPLICATE) | (time > LATEST_MS)
+        if left_out.any():
+            duplicates = int((grade == DUPLICATE).sum())
+            self.skipped["duplicates"] += duplicates
+            self.skipped["readings after the year 2262"] += int(left_out.sum()) - duplicates
+            kept = ~left_out
+            channel, grade, time, value, lateness = (column[kept] for column in (channel, grade, time, value, lateness))
+        start = map(starts.__getitem__, (channel * len(GRADES) + grade).tolist())
+        numbers, times = value.tolist(), time.tolist()
+        lines = [f"{s}{v!r} {t}" for s, v, t in zip(start, numbers, times, strict=True)]
+        for row in np.flatnonzero(grade == LATE).tolist():
+            known, _, at = lines[row].rpartition(" ")
+            lines[row] = f"{known},lateness={lateness[row]}i {at}"
+        return lines
+
+    def alerts(self, records: Iterable[Record]) -> list[str]:
+        """A point for each alert."""
+        return self._bodies(records, "alerts", _alert)
+
+    def cases(self, records: Iterable[Record]) -> list[str]:
+        """A point for each record of a case; fields that are not known are kept in ``body``."""
+        return self._bodies(records, "cases", _case)
+
+    def _bodies(self, records: Iterable[Record], measurement: str, make: Any) -> list[str]:
+        lines = []
+        for record in records:
+            try:
+                body = msgspec.json.decode(record.value or b"", type=dict[str, Any])
+                tags, fields = make(body)
+                fields.append(f"body={_quoted((record.value or b'').decode())}")
+                at_ms = round(datetime.fromisoformat(body["at"]).timestamp() * 1000)
+            except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError, OverflowError):
+                self.skipped[f"malformed {measurement}"] += 1
+            else:
+                lines.append(f"{_series(measurement, tags)} {','.join(fields)} {at_ms}")
+        return lines
+
+
+class _Starts(dict[int, str]):
+    """channel × grades + grade → the line of such a reading up to its value; made when it is first asked for."""
+
+    def __init__(self, roster: KindRoster) -> None:
+        self._kind, self._quantities, self._sensors = roster.kind, roster.quantities, roster.sensors
+
+    def __missing__(self, code: int) -> str:
+        channel, grade = divmod(code, len(GRADES))
+        row, quantity = divmod(channel, len(self._quantities))
+        sensor = self._sensors.all[row]
+        assert isinstance(sensor, Sensor)
+        tags = {
+            "district": sensor.district,
+            "kind": self._kind,
+            "place": sensor.place,
+            "quality": GRADES[grade],
+            "quantity": self._quantities[quantity],
+            "room": sensor.room or "",
+            "sensor": sensor.id,
+            "zone": sensor.zone,
+        }
+        self[code] = start = f"{_series('readings', tags)} value="
+        return start
+
+
+def _alert(body: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
+    tags = _tags(body, ("kind", "rule", "seq", "site", "zone"))
+    fields = [f"{name}={int(body[name])}i" for name in ("level", "previous")]
+    numbers = {name: body.get(name) for name in ("value", "threshold")}
+    fields += [f"{name}={float(number)!r}" for name, number in numbers.items() if number is not None]
+    fields += [f"{name}={_quoted(str(body[name]))}" for name in ("id", "status", "onset")]
+    return tags, fields
+
+
+def _case(body: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
+    tags = {"id": str(body["id"]), "seq": str(body.get("seq", ""))} | _tags(body, ("kind", "rule", "site", "state"))
+    return tags, [f"level={int(body['level'])}i"]
+
+
+def _tags(body: dict[str, Any], ids: Sequence[str]) -> dict[str, str]:
+    tags = {tag: str(body[tag]) for tag in ids}
+    if not all(ID.fullmatch(text) for text in tags.values()):
+        raise ValueError("not an id")
+    return tags | {"district": str(body.get("district", ""))}
+
+
+def _series(measurement: str, tags: dict[str, str]) -> str:
+    """Measurement and tags; sorted, which spares the server the work, and without those that are empty."""
+    return ",".join([measurement, *(f"{tag}={tags[tag].translate(_IN_TAGS)}" for tag in sorted(tags) if tags[tag])])
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
