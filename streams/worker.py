@@ -123,7 +123,7 @@ class Worker:
             self._rules = await stack.enter_async_context(rules_log(self.broker, self._alert_producer, self.prefix))
             await self._changes.settle(self._rules)
             self._outbox = Outbox(self._alert_producer, self._fail)
-            self.metrics.watch(lambda: self._owned, self._lag, self._outbox, self._ends)
+            self.metrics.watch(self.partitions, lambda: self._owned, self._lag, self._outbox, self._ends)
             self._app = self._faust_app(folder, session_ms / 1000)
             tasks = [self._app.start(), self._watch_app(), self._outbox.run(), self._write_behind()]
             tasks += [

@@ -54,6 +54,7 @@ class WorkerMetrics:
 
     def watch(
         self,
+        partitions: int,
         owned: Callable[[], Mapping[int, Partition]],
         lag: Callable[[], Mapping[TP, int]],
         outbox: Outbox,
@@ -73,6 +74,7 @@ class WorkerMetrics:
 
         place, part = ("topic", "partition"), ("partition",)
         found = [
+            Found("kapok_partitions", "Of each topic.", (), lambda: {(): partitions}),
             Found("kapok_lag_records", "Records still to be folded.", place, behind),
             Found("kapok_clock_timestamp_seconds", "The last tick folded, since 1970.", ("kind", "partition"), clocks),
             Found("kapok_state_rows", "Rows of the state.", part, each(lambda one: one.state.rows)),
