@@ -26,8 +26,8 @@ def influxd() -> Path | None:
 class InfluxDB:
     """Keeps its data in ``folder``, so what was written survives ``stop`` and ``start``."""
 
-    def __init__(self, server: Path, folder: Path) -> None:
-        self.port = free_port()
+    def __init__(self, server: Path, folder: Path, port: int | None = None) -> None:
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._folder = folder
         self._command = [
