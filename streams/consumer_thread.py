@@ -19,6 +19,7 @@ from faust.types import TP
 from mode.threads import WorkerThread
 
 from sensors.record import Integers, Record, Records
+from streams.tenure import Tenure
 
 try:
     from sensors._packs import kafka_records
@@ -170,7 +171,7 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
         # A fetched partition that nobody drains for a moment (paused, queue full) would hold up all
         # others by 0.1 s.
         fetching = self._ensure_consumer()._fetcher
-        fetching._prefetch_backoff = 0.0
+        fetching._prefetch_backoff = 0.005
         fetching._records = _Fetched()
 
     async def seek_all(self, offsets: Mapping[TP, int]) -> None:
@@ -192,6 +193,11 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
             return {}
         states = {TP(tp.topic, tp.partition): assignment.state_value(tp) for tp in assignment.tps}
         return {tp: state.position for tp, state in states.items() if state.has_valid_position}
+
+    def tenure(self) -> Tenure:
+        """The member's name and the generation, as the group's coordinator last told them."""
+        coordinator = self._ensure_consumer()._coordinator
+        return Tenure(coordinator.member_id, coordinator.generation)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         # Committed offsets are for those who watch the lag: failing to write them is no reason to stop.

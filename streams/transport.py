@@ -29,6 +29,7 @@ from faust.types import TP, ConsumerMessage
 
 from sensors.record import Record
 from streams.consumer_thread import ConsumerThread
+from streams.tenure import Tenure
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,10 @@ class Consumer(stock.Consumer):
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def tenure(self) -> Tenure:
+        """As it is just now."""
+        return self._thread.tenure()
 
     def seek_back(self, tp: TP) -> None:
         """Reads on from where the fold stands, from the next fetch on; runs fetched until then are stale."""

@@ -32,6 +32,7 @@ from streams.rule_changes import RuleChanges
 from streams.rules_log import rules_log
 from streams.state_log import StateWriter, state_producer
 from streams.takeover import Found, take_over
+from streams.tenure import NO_TENURE, Tenure
 from streams.transport import Run, RunSchema
 from streams.watchdog import Watchdog
 from streams.worker_metrics import WorkerMetrics
@@ -71,6 +72,8 @@ class Worker:
         self._changes, self._clock = RuleChanges(edition, reread, live=clock), clock
         self._stuck_s, self._health_address, self._assigned = stuck_s, health, False
         self._owned: dict[int, Partition] = {}
+        self._tenure = NO_TENURE  # of the partitions owned
+        self._given: tuple[Tenure, dict[int, Partition]] = NO_TENURE, {}  # what was owned before the rebalance
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stopping = False
         self._topics = {kind: prefix + topic(kind) for kind in KINDS}
@@ -211,6 +214,7 @@ class Worker:
     async def _give_up_partitions(self) -> None:
         self._assigned = False
         given, self._owned = self._owned, {}
+        self._given, self._tenure = (self._tenure, given), NO_TENURE
         if given and not self._failure.done():
             try:
                 await asyncio.gather(*(partition.write() for partition in given.values()))
@@ -218,17 +222,25 @@ class Worker:
                 self._fail(error)
 
     async def _on_assigned(self, *_: Any, **__: Any) -> None:
-        """Loads the state of the partitions that are now this worker's; then Faust seeks and reads on."""
+        """Loads the state of the partitions that are now this worker's; then Faust seeks and reads on.
+
+        Those that it had before and has again are in no need of it, where nobody else can have had them in between.
+        """
         try:
-            assigned = self._app.consumer.assignment()
+            consumer = cast(transport.Consumer, self._app.consumer)
+            assigned = consumer.assignment()
             per_topic = [{tp.partition for tp in assigned if tp.topic == name} for name in self._topics.values()]
             numbers = set.union(*per_topic)
             if any(found != numbers for found in per_topic):
                 raise RunError(f"not the same partitions of every reading topic: {sorted(map(tuple, assigned))}")
-            self._owned = {}
-            if numbers:
-                self._owned = await self._loaded(numbers)
-            self._assigned = True
+            tenure, (before, given) = consumer.tenure(), self._given
+            self._owned, self._given = {}, (NO_TENURE, {})
+            owned = {n: given[n] for n in numbers & given.keys()} if tenure.follows(before) else {}
+            if wanted := numbers - owned.keys():
+                owned |= await self._loaded(wanted)
+            self._owned, self._assigned = owned, True
+            if consumer.tenure() == tenure:
+                self._tenure = tenure
             self.metrics.rebalances.inc()
             log.info("reading partitions %s", ", ".join(map(str, sorted(numbers))) or "none")
         except Exception as error:
