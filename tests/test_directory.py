@@ -106,6 +106,7 @@ def test_nothing_of_people_shows_in_a_repr() -> None:
         ('language = "en"', 'language = "cantonese"', 3, "person p-1: `language`"),
         ('role = "carer"', 'role = "boss"', 4, "person p-2: `login.role`"),
         ('password = "$argon2id$secret"', 'passwort = "$argon2id$secret"', 4, "person p-2: has no `login.password`"),
+        ('"$argon2id$secret"', '"黄婆婆"', 4, "person p-2: `login.password`: is not an argon2 hash"),
         ('sms = "sms://+8613800138000"', 'sms = ["sms://+8613800138000"]', 3, "person p-1: `contacts.sms`"),
         ('name = "陈小明"', 'nam = "陈小明"', 3, "person p-1: has no `name`"),
         ('[group]\ncrew = { name = "抢险队", rotas = ["crew"] }', "[group]\ncrew = []", 7, "group crew: a group wants members or rotas"),

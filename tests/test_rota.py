@@ -150,9 +150,15 @@ def test_somebody_is_on_duty_at_every_millisecond(rota: Rota, at: int) -> None:
     assert set(on_duty) <= rota.people
 
 
-@given(rotas, instants)
-def test_nobody_comes_or_goes_but_at_a_change(rota: Rota, at: int) -> None:
+hours = st.lists(
+    st.sampled_from(["Mon-Fri 08:30-17:30", "Fri-Mon 22:00-06:00", "00:00-12:00", "Sun 12:00-12:00"]), max_size=2
+)
+
+
+@given(rotas, hours, instants)
+def test_nobody_comes_or_goes_but_at_a_change(rota: Rota, hours: list[str], at: int) -> None:
     """``changes`` is what `kapok check` walks along: between two of them it is the same people."""
+    rota = Rota.model_validate({**rota.model_dump(), "hours": hours})
     found = Duty(groups={"crew": {"rotas": ["crew"]}}, rotas={"crew": rota})
     changes = found.changes("crew", at, at + 10 * 86_400_000)
     assert changes[0] == at

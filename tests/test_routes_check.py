@@ -160,6 +160,24 @@ def test_a_home_that_is_not_in_the_catalogue_is_warned_of() -> None:
     ]
 
 
+def test_a_home_whose_resident_nobody_knows_is_warned_of() -> None:
+    lines = DIRECTORY.read_text().splitlines(keepends=True)
+    alone = [n for n, line in enumerate(lines) if line.startswith("H-") and "relatives" not in line]
+    table = lines.index("[home]\n") + 1
+    assert found(directory="".join(line for n, line in enumerate(lines) if n not in alone[:2]))[1] == [
+        f"directory.toml:{table}: home {lines[alone[0]].split()[0]} and 1 more of the catalogue are not below [home] (without it nobody finds out where to go)"
+    ]
+
+
+def test_a_login_for_a_place_that_there_is_not() -> None:
+    login = '{ role = "oncall", districts = ["天和区", "天河区"], communities = ["TH-C99"], password = "$argon2id$x" }'
+    text, line = changed(DIRECTORY, "[person]\n", f'[person]\np-x = {{ name = "x", login = {login} }}\n')
+    assert found(directory=text)[0] == [
+        f"directory.toml:{line + 1}: person p-x: `login`: there is no {word} in the catalogue (correct it, or take it out)"
+        for word in ("TH-C99", "天和区")
+    ]
+
+
 def test_the_command_exits_with_2_and_tells_all_errors(tmp_path: Path) -> None:
     text, _ = changed(ROUTES, 'last_resort = "control-room-lead"', 'last_resort = "the-boss"')
     routes = tmp_path / "routes.toml"

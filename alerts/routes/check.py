@@ -27,8 +27,15 @@ class Findings(NamedTuple):
 def check(routes: Routes, directory: Directory, rulebook: Rulebook, catalogue: Catalogue, now_ms: int) -> Findings:
     """Looks at every alert that there can be, and at who is on duty from ``now_ms`` on for 8 weeks."""
     found = _Check(routes, directory, rulebook, catalogue, now_ms)
-    errors = [*found.routes_to_nobody(), *found.unreachable(), *found.unknown(), *found.gaps(), *found.no_contact()]
-    return Findings(errors, [*found.only_otherwise(), *found.unused()])
+    errors = [
+        *found.routes_to_nobody(),
+        *found.unreachable(),
+        *found.unknown(),
+        *found.logins(),
+        *found.gaps(),
+        *found.no_contact(),
+    ]
+    return Findings(errors, [*found.only_otherwise(), *found.unused(), *found.nobody_home()])
 
 
 class _Check:
@@ -100,6 +107,18 @@ class _Check:
                 what, line = f"rota {name}: there is no person {person!r}", source.line_of_entry("rota", name)
                 yield source.error(what, line, "add them below [person]")
 
+    def logins(self) -> Iterator[InputError]:
+        """Whoever logs in for a district or a community that there is not sees nothing at all."""
+        sites = (*self._catalogue.sensors.values(), *self._catalogue.places.values())
+        known = {site.district for site in sites}, {site.zone for site in sites}
+        for name, person in self._directory.people.items():
+            if person.login is not None:
+                given = (*set(person.login.districts) - known[0], *set(person.login.communities) - known[1])
+                line = self._directory.source.line_of_entry("person", name)
+                for word in sorted(given):
+                    what = f"person {name}: `login`: there is no {word} in the catalogue"
+                    yield self._directory.source.error(what, line, "correct it, or take it out")
+
     def gaps(self) -> Iterator[InputError]:
         for group in self._groups:
             until = self._now + AHEAD_MS
@@ -147,6 +166,16 @@ class _Check:
                 line = source.line_of_entry("home", name)
                 hint = "take out whom you do not need to know"
                 yield source.error(f"home {name} is not in the catalogue", line, hint)
+
+    def nobody_home(self) -> Iterator[InputError]:
+        """Homes whose carers could not look up where to go."""
+        homes = [place.id for place in self._catalogue.places.values() if place.kind == "infrared"]
+        missing = [home for home in homes if home not in self._directory.homes]
+        if missing:
+            more = f" and {len(missing) - 1} more of the catalogue are" if len(missing) > 1 else " is"
+            hint = "without it nobody finds out where to go"
+            line = self._directory.source.line_of("home")
+            yield self._directory.source.error(f"home {missing[0]}{more} not below [home]", line, hint)
 
     def _there_is(self, field: str, word: str) -> bool:
         return any(named((word,), alert[field]) for alert in self._alerts)

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from alerts.parameters import Id
 from alerts.routes.duty import Duty, Group, NamedGroup
@@ -24,16 +24,22 @@ _TABLES = {"person", "group", "rota", "home"}
 Entry = TypeVar("Entry")
 
 
+def _hashed(value: str) -> str:
+    if not value.startswith("$argon2"):
+        raise ValueError("is not an argon2 hash; `kapok directory password` makes one")
+    return value
+
+
 class Login(Private):
     """For the console. ``districts``: of those only; none given: of all. A carer's ``communities`` are zones.
 
-    ``password``: its argon2 hash, never itself.
+    ``password``: its argon2 hash, never itself; `kapok directory password` makes one.
     """
 
     role: Literal["viewer", "oncall", "carer", "admin"]
     districts: tuple[str, ...] = ()
     communities: tuple[Id, ...] = ()
-    password: Text
+    password: Annotated[str, AfterValidator(_hashed)]
 
 
 class Person(Private):
