@@ -17,15 +17,15 @@ from influxdb_client.rest import ApiException
 
 from sensors.quantities import KINDS
 from streams import access
+from streams.archive.database import ALERTS, READINGS, Database
+from streams.archive.tasks import LONG, SHORT
 from streams.certificates import write_secret
 
 FOLDER = Path(os.environ.get("KAPOK_KEYS", "/keys"))
 ORG = "kapok"
-# What those who come to InfluxDB may do there: action → kinds of things.
-TOKENS = {
-    "archive/influx-token": {"read": ("buckets", "orgs", "tasks"), "write": ("buckets", "tasks")},
-    "grafana/influx-token": {"read": ("buckets", "orgs")},
-}
+NAME = "kapok"  # the archive's buckets begin with it
+ARCHIVES = {"read": ("buckets", "orgs", "tasks"), "write": ("buckets", "tasks")}  # action → kinds of things
+GRAFANAS = (READINGS, ALERTS, SHORT.name, LONG.name)  # buckets: not infrared, which shows who is at home
 
 
 def keys(hosts: list[str], gateways: list[str]) -> None:
@@ -45,25 +45,31 @@ def keys(hosts: list[str], gateways: list[str]) -> None:
 
 def rights(broker: str, influxdb: str) -> None:
     subprocess.run([sys.executable, "-m", "streams", "access", "grant", FOLDER, "--broker", broker], check=True)
-    for name, wanted in TOKENS.items():
-        if _works(influxdb, FOLDER / name):
-            continue
-        with _client(influxdb, FOLDER / "influxdb/token") as client:
-            org = client.organizations_api().find_organizations(org=ORG)[0].id
-            permissions = [
-                Permission(action=action, resource=PermissionResource(type=kind, org_id=org))
-                for action, kinds in wanted.items()
-                for kind in kinds
-            ]
-            made = client.authorizations_api().create_authorization(org_id=org, permissions=permissions)
-            write_secret(FOLDER / name, made.token.encode())
-            print(f"{influxdb}: made {name}")
+    database = Database(influxdb, (FOLDER / "influxdb/token").read_text().strip(), ORG, NAME)
+    database.prepare()
+    with database.client() as client:
+        org = client.organizations_api().find_organizations(org=ORG)[0].id
+        archives = [
+            Permission(action=action, resource=PermissionResource(type=kind, org_id=org))
+            for action, kinds in ARCHIVES.items()
+            for kind in kinds
+        ]
+        buckets = [client.buckets_api().find_bucket_by_name(database.bucket(what)) for what in GRAFANAS]
+        grafanas = [
+            Permission(action="read", resource=PermissionResource(type="buckets", id=bucket.id, org_id=org))
+            for bucket in buckets
+        ]
+        for name, permissions in (("archive/influx-token", archives), ("grafana/influx-token", grafanas)):
+            if not _works(influxdb, FOLDER / name):
+                made = client.authorizations_api().create_authorization(org_id=org, permissions=permissions)
+                write_secret(FOLDER / name, made.token.encode())
+                print(f"{influxdb}: made {name}")
 
 
 def _works(influxdb: str, token: Path) -> bool:
     if not token.exists():
         return False
-    with _client(influxdb, token) as client:
+    with InfluxDBClient(url=influxdb, token=token.read_text().strip(), org=ORG) as client:
         try:
             client.buckets_api().find_buckets(limit=1)
         except ApiException as error:
@@ -71,10 +77,6 @@ def _works(influxdb: str, token: Path) -> bool:
                 raise
             return False
     return True
-
-
-def _client(influxdb: str, token: Path) -> InfluxDBClient:
-    return InfluxDBClient(url=influxdb, token=token.read_text().strip(), org=ORG, timeout=60_000)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
 import os
 import re
@@ -15,7 +17,10 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from streams.archive.copying import Archive
+from streams.archive.database import Database
 from streams.log_ends import LogEnds
+from streams.oncall.process import Files, OnCall
 from streams.outbox import Outbox
 from streams.worker_metrics import WorkerMetrics
 
@@ -46,12 +51,19 @@ def run(*command: str | Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@functools.cache
 def exported() -> dict[str, set[str]]:
     """The series that the processes export: name → labels."""
     worker = WorkerMetrics(lambda: True, live=True)
     worker.watch(8, dict, dict, Outbox(None, print), LogEnds("127.0.0.1:1", [], 8))  # type: ignore[arg-type]
+    archive = Archive("127.0.0.1:1", Database("http://127.0.0.1:1", "", "", "kapok"))
+
+    async def of_oncall() -> CollectorRegistry:
+        return OnCall("127.0.0.1:1", Files(None, None), partitions=8)._metrics()
+
+    oncall = asyncio.run(of_oncall())
     found: dict[str, set[str]] = {}
-    for registry in (worker.registry,):
+    for registry in (worker.registry, archive.watch.registry, oncall):
         found |= series(registry)
     return found
 
@@ -136,6 +148,13 @@ FINE = {
     f'kapok_readings_total{{{W},kind="flood",grade="good"}}': "0+1000x60",
     f'kapok_readings_total{{{W},kind="flood",grade="late"}}': "0+10x60",
     f'kapok_rejected_total{{{W},kind="flood",reason="future"}}': "0+1x60",
+    'kapok_oncall_working{job="oncall",instance="c:8080"}': "1x60",
+    'kapok_oncall_working{job="oncall",instance="d:8080"}': "0x60",
+    'kapok_oncall_clock_seconds{job="oncall",instance="c:8080"}': "0+10x60",
+    'up{job="archive",instance="e:8080"}': "1x60",
+    'kapok_archive_points_total{job="archive"}': "0+100x60",
+    'kapok_archive_refused_total{job="archive"}': "0x60",
+    'kapok_archive_lag_records{job="archive",topic="alerts",partition="0"}': "20x60",
     f'kapok_alert_latency_seconds_bucket{{{W},le="1"}}': "0+10x60",
     f'kapok_alert_latency_seconds_bucket{{{W},le="+Inf"}}': "0+10x60",
     **{f"kapok_lag_records{place}": "10x60" for place in PLACES},
@@ -157,6 +176,12 @@ WRONG: dict[str, dict[str, str | None]] = {
     "RejectedShareHigh": {f'kapok_rejected_total{{{W},kind="flood",reason="future"}}': "0+100x60"},
     "GatewayFloods": {f'kapok_readings_total{{{W},kind="flood",grade="good"}}': "0+1000x360 360000+20000x40"},
     "DuplicatesShareHigh": {f'kapok_readings_total{{{W},kind="flood",grade="duplicate"}}': "0+900x150"},
+    "OnCallDown": {'kapok_oncall_working{job="oncall",instance="c:8080"}': "1x30 0x30"},
+    "OnCallBehind": {'kapok_oncall_clock_seconds{job="oncall",instance="c:8080"}': "0+10x30 300x30"},
+    "ArchiveDown": {'up{job="archive",instance="e:8080"}': "1x10 0x60"},
+    "ArchiveBehind": {'kapok_archive_points_total{job="archive"}': "0+100x10 1000x80", 'kapok_archive_lag_records{job="archive",topic="alerts",partition="0"}': "20x10 20+1000x80"},
+    "ArchiveFarBehind": {'kapok_archive_lag_records{job="archive",topic="alerts",partition="0"}': "20x10 5000x200"},
+    "PointsRefused": {'kapok_archive_refused_total{job="archive"}': "0x30 1x30"},
 }  # fmt: skip
 
 

@@ -35,6 +35,7 @@ from streams.archive.database import ALERTS, INFRARED, READINGS, Database, reaso
 from streams.archive.points import Points
 from streams.archive.sender import BATCH_POINTS, Backoff, Sender
 from streams.archive.shares import Shares
+from streams.archive.watch import Watch
 from streams.rules_log import RulesLog, rules_log
 from streams.state_log import state_producer
 
@@ -57,8 +58,9 @@ class Archive:
 
     def __init__(self, broker: str, database: Database, prefix: str = "") -> None:
         self.broker, self.database, self.prefix = broker, database, prefix
-        self.source = Points()
+        self.source, self.watch = Points(), Watch(self)
         self.sender: Sender | None = None
+        self.reading, self._committed = False, dict[TopicPartition, int]()
         self._place = {kind: prefix + topic(kind) for kind in KINDS}
         self._alerts, self._cases = prefix + topics.ALERTS, prefix + topics.CASES
         self._waiting: dict[str, list[str]] = {READINGS: [], INFRARED: [], ALERTS: []}  # by bucket: lines to be put
@@ -68,6 +70,18 @@ class Archive:
     @property
     def skipped(self) -> Mapping[str, int]:
         return self.source.skipped
+
+    def places(self) -> dict[TopicPartition, int]:
+        """The offsets up to which all is archived; where nothing was committed yet, those that it goes on from."""
+        if not self.reading:
+            return {}
+        owned = self._shares.owned.items()
+        judged = {
+            TopicPartition(self._place[kind], number): offset
+            for number, share in owned
+            for kind, offset in share.following().items()
+        }
+        return judged | self._committed
 
     async def run(self, stop: asyncio.Event) -> None:
         working = asyncio.ensure_future(self._work(stop))
@@ -114,8 +128,11 @@ class Archive:
             stack.push_async_callback(self._consumer.stop)
             self._shares.follow(self._consumer, await self._topics())
             await self._consumer.start()
+            self.reading = True
             following = asyncio.create_task(rules.follow(self._look_again))
             stack.callback(following.cancel)
+            watching = asyncio.create_task(self.watch.follow(self._consumer))
+            stack.callback(watching.cancel)
             while not stop.is_set():
                 await self._round(sender)
             await self._checkpoint(sender)
@@ -228,6 +245,7 @@ class Archive:
         await asyncio.gather(*(write() for write in states))
         try:
             await self._consumer.commit(following)
+            self._committed |= following
         except (KafkaError, IllegalStateError) as error:  # others have these partitions now, or will
             log.warning("offsets not committed, what was written may be written again: %s", error)
 

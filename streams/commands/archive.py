@@ -13,6 +13,7 @@ import typer
 
 from sensors.errors import InputError
 from streams.commands.options import PrefixOption
+from streams.health import served
 
 if TYPE_CHECKING:
     from streams.archive.copying import Archive
@@ -36,6 +37,9 @@ def archive(
         str, typer.Option(envvar="KAPOK_BROKER", metavar="HOST:PORT", help="The Kafka broker.")
     ] = "127.0.0.1:9092",
     prefix: PrefixOption = "",
+    health: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Say at /health, /ready and /metrics how it is.")
+    ] = None,
 ) -> None:
     """Copies readings, alerts and cases to InfluxDB 2 until stopped.
 
@@ -51,16 +55,17 @@ def archive(
     from streams.archive.database import Database
 
     os.nice(_NICE)  # where it shares a machine with workers, they go first
-    asyncio.run(_run(Archive(broker, Database(influx_url, token, org, bucket), prefix)))
+    asyncio.run(_run(Archive(broker, Database(influx_url, token, org, bucket), prefix), health))
 
 
-async def _run(copying: Archive) -> None:
+async def _run(copying: Archive, address: str | None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     reports = asyncio.create_task(_report(copying))
     try:
-        await copying.run(stop)
+        async with served(address, copying.watch.health, copying.watch.registry):
+            await copying.run(stop)
     finally:
         reports.cancel()
         log.info("%s", _counts(copying))
