@@ -30,6 +30,8 @@ def _local(value: Any) -> Any:
         value = datetime.fromisoformat(value)
     if not isinstance(value, datetime) or value.tzinfo is not None:
         raise ValueError("is to be a local time, such as 2024-05-04T08:30:00")
+    if value.microsecond % 1000:
+        raise ValueError("is finer than a millisecond, and so is no alert")
     return value
 
 
