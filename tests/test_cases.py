@@ -340,8 +340,18 @@ def test_a_call_for_help_goes_on_until_somebody_answers():
     for clock in ("02:15", "02:25", "02:35", "02:45"):
         story.at(clock).expect("last_resort red call/HOME to dan")
     story.at("02:50").acks("dan")
-    story.run(until="09:00")
+    story.run(until="04:49")
     assert story.case("call/HOME").state == "acknowledged"
+
+
+def test_a_call_for_help_that_was_answered_and_never_closed_is_told_again():
+    story = Timeline(BUTTON, Town(infrared=route("carers", repeat=0))).reads("Bath/button", ("02:10", 1))
+    story.at("02:10").expect("opened red call/HOME to eve fay")
+    story.at("02:12").acks("eve")
+    story.at("04:12").expect("repeated red call/HOME to eve fay")
+    story.at("04:13").closes("fay").expect("closed red call/HOME to eve")
+    story.run(until="09:00")
+    assert story.cases[-2].reason.en == "eve answered 2 h ago and has not closed it: told again"
 
 
 # Silences and maintenance
@@ -400,6 +410,19 @@ def test_a_silence_that_covers_all_of_it_leaves_a_record():
     story.at("02:00").silences("ann", "03:00", rule=["flood-depth"])
     story.run(until="04:00")
     assert story.changes() == ["02:10:00 opened open", "02:20:00 resolved open", "02:50:00 closed closed"]
+
+
+def test_what_is_over_and_unanswered_is_asked_after_when_the_silence_ends():
+    rules = rules_file([DEPTH | {"id": "flood-depth", "levels": {"orange": 0.2}}], grace="0s")
+    story = Timeline(rules, Town(flood=route("crew", "boss", repeat=0)))
+    story.reads("F1/depth", ("02:10", 0.30), ("02:11", 0.0))
+    story.at("02:10").expect("opened orange flood-depth/F1 to ann bob")
+    story.at("02:10:30").silences("ann", "04:00", site=["F1"])
+    story.at("02:11").expect("resolved normal flood-depth/F1 to ann bob")
+    story.at("04:00").expect("escalated orange flood-depth/F1 to cat")
+    story.at("04:05").expect("last_resort orange flood-depth/F1 to dan")
+    story.run(until="05:00")
+    assert story.changes()[-1] == "04:35:00 closed closed"
 
 
 # Flapping

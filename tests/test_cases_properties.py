@@ -162,6 +162,8 @@ def test_nobody_is_left_unnotified(seed):
             assert case.level < 4 or case.alert["kind"] != "infrared"
         if case.change == "damped":
             assert case.highest <= 2
+    for d in story.desk.cases.values():  # what is over comes to its end
+        assert d.resolved is None or d.state == "closed" or d.by_person or d.next_due is not None
     for case in last.values():
         assert case.told or case.due is not None or case.silenced or case.state in ("closed", "acknowledged")
 

@@ -95,7 +95,7 @@ class Desk:
     @property
     def silences(self) -> tuple[Action, ...]:
         """Silences and maintenance that are in force or to come."""
-        return tuple(self._duty.silences.all.values())
+        return tuple(one for one in self._duty.silences.all.values() if (one.until or 0) > (self.clock or 0))
 
     def _had(self, entry: Entry) -> bool:
         if entry.source is None:
@@ -143,6 +143,8 @@ class Desk:
         name = next((name for name in sorted(d.timers) if d.timers[name] == at), None)
         if name == "close":
             duty.settle(d, at)
+        elif name == "remind":
+            duty.remind(d, at)
         elif name == "forget":
             self._relations.drop(d)
             return
@@ -167,6 +169,8 @@ class Desk:
         d.silenced = None
         if d.firing and d.state != "acknowledged":
             self._duty.begin(d, "repeated" if d.told else "opened", "unsilenced", at, reason("unsilenced"))
+        elif d.resolved is not None and d.state not in ("acknowledged", "closed"):
+            d.timers.setdefault("close", at)
 
     # -- alerts -----------------------------------------------------------------------------------------------
 
@@ -190,6 +194,7 @@ class Desk:
             self._episodes.open(d, at)
         else:
             d.alert, d.onset, d.alert_seq = body, onset, known.seq
+            self._relations.add(d)
             self._episodes.change(d, max(at, d.at))
         self._done(d)
 
@@ -234,7 +239,9 @@ class Desk:
     def _receipt(self, entry: Entry, receipt: Receipt) -> None:
         d = self.cases.get(receipt.case.rpartition("/")[0])
         number = receipt.notification.rpartition("/")[2]
-        if d is None or d.id != receipt.case or not number.isdigit() or int(number) >= d.notifications:
+        if d is None or d.id != receipt.case:
+            return  # of a case that is over
+        if not number.isdigit() or int(number) >= d.notifications:
             detail = f"no notification {receipt.notification} is known"
             self._duty.out.rejected.append(Refusal(entry, "unknown_notification", detail))
             return

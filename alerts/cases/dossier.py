@@ -35,7 +35,8 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
 class Dossier(msgspec.Struct):
     """Times in ms. ``onset`` and ``alert_seq`` are of the newest alert (its place among those of its key); ``basis`` is
     the body that the routes were asked for last; ``answered_level`` the highest level that somebody has answered.
-    ``timers``: what else falls due, ``calm``, ``close``, ``data``, ``forget``, ``no_data``, ``silence``, ``watched``.
+    ``timers``: what else falls due, ``calm``, ``close``, ``data``, ``forget``, ``no_data``, ``remind``, ``silence``,
+    ``watched``.
     ``resumed``: it is over, and telling goes on because nobody answered. ``imagined``: opened because a home cannot be
     watched, with no alert of a rule.
     """

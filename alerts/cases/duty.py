@@ -15,6 +15,7 @@ from alerts.cases.routing import Route, Routing
 from alerts.cases.silences import RED, Silences
 
 SETTLE_MS = 1_800_000  # a case that is over closes so long after, if it does not fire again
+REMIND_MS = 7_200_000  # a case that only a person closes, answered so long ago and not closed, wants a new answer
 RETRY_MS = 600_000  # nobody at all could be reached: the chain begins anew
 YELLOW = 2
 
@@ -51,7 +52,8 @@ class Duty:
         d.acknowledged = d.acknowledged_by = None
         d.state = "open" if d.notified is None else "notified"
         d.silenced = None
-        d.timers.pop("silence", None)
+        for timer in ("silence", "remind"):
+            d.timers.pop(timer, None)
         d.basis = d.alert if d.alert["level"] else d.basis
         if self._held(d, at):
             d.ways = []
@@ -166,6 +168,7 @@ class Duty:
         elif d.by_person or (d.highest > YELLOW and d.told and (d.highest >= RED or not d.resumed)):
             d.resumed = True
             self.step(d, d.ways, at, words=reason("resolved_unanswered"))
+            d.resumed = d.silenced is None
         else:
             which = "closed_minor" if d.highest <= YELLOW else "closed_told" if d.told else "closed_silenced"
             self._close(d, at, reason(which, wait=SETTLE_MS))
@@ -173,6 +176,7 @@ class Duty:
     def _close(self, d: Dossier, at: int, words: Words, action: Action | None = None) -> None:
         d.state, d.closed, d.closed_by = "closed", max(at, d.at), action.by if action else None
         d.ways, d.timers, d.silenced, d.flapping = [], {}, None, False
+        d.level = d.alert["level"]  # where a resolve was held or doubted
         self.record(d, "closed", at, words, self.tell(d, "closed", at, words, action.by) if action else (), action)
 
     def gave_up(self, d: Dossier, number: int, at: int) -> None:
@@ -189,6 +193,11 @@ class Duty:
         if onward:
             self.step(d, onward, at, words=reason("unreached"))
 
+    def remind(self, d: Dossier, at: int) -> None:
+        """Whoever answered has not closed it: somebody may have been on the way ever since."""
+        by = d.acknowledged_by
+        self.begin(d, "repeated", "repeated", at, reason("unclosed", by=by, wait=REMIND_MS))
+
     # -- what people do ----------------------------------------------------------------------------------------
 
     def act(self, d: Dossier, action: Action, at: int) -> None:
@@ -199,9 +208,11 @@ class Duty:
         elif action.do == "ack":
             d.state, d.acknowledged, d.acknowledged_by = "acknowledged", at, action.by
             d.answered = at if d.answered is None else d.answered
-            d.answered_level = d.highest if d.press else max(d.answered_level, d.level)
+            d.answered_level = max(d.answered_level, d.weight)
             d.pause()
-            if d.resolved is not None and not d.by_person:
+            if d.by_person:
+                d.timers["remind"] = at + REMIND_MS
+            elif d.resolved is not None:
                 d.timers["close"] = at + SETTLE_MS
             self.record(d, "acknowledged", at, reason("acknowledged", by=action.by), action=action)
         elif action.do == "note":

@@ -40,11 +40,10 @@ class Episodes:
             d.level = level
         elif not level:
             self.resolve(d, at)
-        elif level > before or d.resolved is not None or d.no_data:
+        elif level > before or d.resolved is not None or d.no_data or "no_data" in d.timers:
             self._up(d, before, level, at)
         else:
             d.level = level
-            d.timers.pop("no_data", None)
             self._put_down(d, "unwatched" if imagined and level == before else "lowered", before, at)
 
     def resolve(self, d: Dossier, at: int) -> None:
@@ -85,7 +84,7 @@ class Episodes:
             self._duty.begin(d, "pressed", "pressed", at, reason("pressed"))
 
     def _up(self, d: Dossier, before: int, level: int, at: int) -> None:
-        raised = d.resolved is None and not d.no_data
+        raised = level > before and d.resolved is None and not d.no_data
         answered = d.state == "acknowledged" and level <= d.answered_level
         d.level, d.highest = level, max(d.highest, level)
         _reopen(d)

@@ -66,6 +66,7 @@ _WORDS = {
         "已解除，各级均已通知，无人应答",
         "over; everybody was told up to the last resort; nobody answered",
     ),
+    "unclosed": ("{by}应答{wait}后仍未结案，重新通知", "{by} answered {wait} ago and has not closed it: told again"),
     "closed_silenced": ("静默期间触发并解除", "it fired and was over while it was held back"),
     "already_closed": ("已结案，{by}的操作无效", "the case is closed: nothing was done for {by}"),
     "unknown_person": ("{by}不在人员名册", "{by} is not in the directory"),

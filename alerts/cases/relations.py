@@ -12,7 +12,7 @@ from alerts.cases.duty import Duty
 from alerts.cases.reasons import reason
 from alerts.cases.watch import Watch
 from alerts.message import duration
-from alerts.rulebook import Rulebook
+from alerts.rulebook import Rulebook, ruleset
 from sensors.catalogue import Catalogue
 
 HOLD_MS = 10_000  # alerts of one moment may lie in several partitions: so long until one says how they belong together
@@ -50,7 +50,8 @@ class Relations:
         self._zones[d.alert["zone"]].discard(d.key)
 
     def of_zone(self, zone: str) -> list[Dossier]:
-        return [self._cases[key] for key in sorted(self._zones.get(zone, ()))]
+        found = (self._cases.get(key) for key in sorted(self._zones.get(zone, ())))
+        return [d for d in found if d is not None and d.alert["zone"] == zone]  # a site can have moved
 
     # -- silent sensors ----------------------------------------------------------------------------------------
 
@@ -141,7 +142,7 @@ class Relations:
                 "zh": f"{place.district}{place.name}：所有传感器已失联{told[0]}，无法看护",
                 "en": f"{place.district} {place.name}: all sensors silent for {told[1]}, it cannot be watched",
             },
-            "ruleset": "", "reason": "unwatched",
+            "ruleset": ruleset(self.watch.rulebook, self.watch.catalogue), "reason": "unwatched",
         }  # fmt: skip
         words = reason("unwatched", level=level)
         if d is not None and d.firing:
