@@ -1,4 +1,4 @@
-"""A month of the city's on-call: storms, homes and rushes, told to staff who answer late or never.
+"""A month of a part of the city's on-call: storms, homes and rushes, told to staff who answer late or never.
 
 Readings are simulated day by day and go through the fold of readings and the Desk; people and delivery are drawn
 from the seed. At the end nobody may be un-notified, and every case is to be closed.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from alerts.cases.figures import Figures, by_district, figures
 from alerts.cases.notification import Notification, Receipt
 from alerts.cases.routing import Routing
 from alerts.fold import Fold
+from alerts.routes.routes import Routes
 from alerts.rulebook import Rulebook
 from sensors.catalogue import Catalogue
 from sensors.clock import CLOCK_KEY, MINUTE_MS, tick
@@ -29,6 +30,7 @@ from sensors.record import Record
 from sensors.simulators import simulate
 
 DAYS = 30
+SCALE = 0.34  # how many times as often as usual sensors report
 STORM_EVERY = 3  # days; on the others only the homes have something to tell
 _FIRST = 1_777_564_800_000  # 2026-05-01 in Guangzhou
 _DAY = 86_400_000
@@ -199,22 +201,42 @@ class Month:
         return out
 
 
-def table(month: Month) -> list[tuple[str, ...]]:
-    """District, cases, share closed, un-notified, answered, time to answer and to close (median, p90), satisfaction."""
-    rows = [(name, *_row(found)) for name, found in by_district(month.cases.values()).items()]
-    return [*rows, ("all", *_row(figures(month.cases.values())))]
+def rows(seed: int = 1) -> dict[str, str]:
+    """The figures by district; AssertionError where somebody was left un-notified or a case open."""
+    month = Month(sample(Catalogue.shipped()), Routes.shipped(), seed).live(scale=SCALE, step_ms=10 * MINUTE_MS)
+    found = figures(month.cases.values())
+    left = [case.id for case in month.cases.values() if case.state != "closed"]
+    assert not left, f"not closed: {', '.join(left[:5])}"
+    assert not found.unnotified, f"{found.unnotified} cases of which nobody was told"
+    told = ", ".join(f"{count:,} {why}" for why, count in month.whys.most_common())
+    return {
+        "readings, alerts": f"{month.readings:,}, {month.alerts:,}",
+        "told": told,
+        **{name: _text(one) for name, one in by_district(month.cases.values()).items()},
+        "all": _text(found),
+    }
 
 
-def _row(one: Figures) -> tuple[str, ...]:
+def sample(city: Catalogue) -> Catalogue:
+    """Of each district two catchments and a community of homes, and all stations."""
+    zones: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for place in sorted(city.places.values(), key=lambda place: place.zone):
+        found = zones[place.district, place.kind]
+        if place.kind == "crowd" or len(found) < (2 if place.kind == "flood" else 1):
+            found.add(place.zone)
+    wanted = set().union(*zones.values())
+    sensors = {key: sensor for key, sensor in city.sensors.items() if sensor.zone in wanted}
+    places = {key: place for key, place in city.places.items() if place.zone in wanted}
+    return Catalogue(sensors, places, city.digest)
+
+
+def _text(one: Figures) -> str:
     def minutes(*times: int | None) -> str:
-        return ", ".join("-" if time is None else f"{time / MINUTE_MS:.1f}" for time in times)
+        return "/".join("-" if time is None else f"{time / MINUTE_MS:.1f}" for time in times)
 
+    satisfied = "" if one.satisfaction is None else f", satisfaction {one.satisfaction:.2f} of 5 ({one.asked})"
     return (
-        f"{one.cases:,}",
-        f"{one.share_closed or 0:.2%}",
-        f"{one.unnotified}",
-        f"{one.share_answered or 0:.1%}",
-        minutes(one.to_answer, one.to_answer_p90),
-        minutes(one.to_close, one.to_close_p90),
-        "-" if one.satisfaction is None else f"{one.satisfaction:.2f} ({one.asked})",
+        f"{one.cases:,} cases, closed {one.share_closed or 0:.1%}, answered {one.share_answered or 0:.1%}, "
+        f"min to answer {minutes(one.to_answer, one.to_answer_p90)}, "
+        f"to close {minutes(one.to_close, one.to_close_p90)} (p50/p90){satisfied}"
     )

@@ -66,7 +66,7 @@ def part_of_the_city(*zones: str) -> Catalogue:
 def test_a_month_of_storms_homes_and_rushes_leaves_nobody_unnotified_and_every_case_closed():
     """Staff answer late or never; some cannot be reached. The whole city: python -m bench month."""
     month = Month(part_of_the_city("TH-01", "HP-01", "TH-C01", "GZ-STATION"), Routes.shipped(), seed=3)
-    month.live(days=30, scale=0.34, step_ms=15 * MINUTE)
+    month.live(days=30, scale=0.34, step_ms=10 * MINUTE)
     found = figures(month.cases.values())
     assert found.cases > 100
     assert [case.key for case in month.cases.values() if case.state != "closed"] == []
