@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 import urllib.request
@@ -21,6 +20,7 @@ from pipelines import ended, wait_for_line
 from services import influxdb
 from services.influxdb import ORG, TOKEN, InfluxDB
 from test_kafka_worker import read_all
+from typer.testing import CliRunner
 
 from alerts.routes import sealed
 from alerts.routes.directory import SHIPPED
@@ -29,6 +29,7 @@ from sensors.catalogue import Catalogue, Place
 from sensors.gateway import Gateway
 from streams import topics
 from streams.child import Child, free_port
+from streams.commands import app
 
 pytest_plugins = ["brokers"]
 
@@ -75,13 +76,10 @@ class Pipeline:
 
     def kapok(self, *arguments: object) -> str:
         """What a command says, which is kept to be searched too."""
-        done = subprocess.run(
-            [sys.executable, "-m", "streams", *map(str, arguments)],
-            capture_output=True, text=True, check=False, env={**os.environ, **self.env}, timeout=120,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        done = CliRunner(env=self.env).invoke(app, [str(one) for one in arguments], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
         self.written.append(self.folder / f"command-{len(self.written)}.txt")
-        self.written[-1].write_text(done.stdout + done.stderr)
+        self.written[-1].write_text(done.output)
         return done.stdout
 
     def on(self, *arguments: object) -> str:
