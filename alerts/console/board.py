@@ -31,6 +31,7 @@ class Board:
         self.catalogue, self.rulebook = catalogue, rulebook
         self.clock_ms = 0  # of the log: "now" on the page, for a replay too
         self.cases: dict[str, Case] = {}  # the newest of each, by its id
+        self.case_of: dict[str, str] = {}  # rule/site → id of its newest case
         self.alerts: dict[str, Body] = {}  # those above level 0, by rule/site
         self.quiet: dict[str, Action] = {}  # silences and maintenance that have not been lifted, by id
         self._lifted: set[str] = set()
@@ -80,6 +81,13 @@ class Board:
         rules = self._at_site.get(site, {})
         return sorted((self.alerts[f"{rule}/{site}"] for rule in rules), key=lambda a: (-a["level"], a["at"]))
 
+    def uncased(self, key: str) -> Body | None:
+        """The alert of a rule/site that is above level 0 and has no case (yet): nobody is to miss it for that."""
+        body, case = self.alerts.get(key), self.cases.get(self.case_of.get(key, ""))
+        if body is None or (case and (case.closed is None or case.alert["onset"] == body["onset"])):
+            return None
+        return body
+
     def readings_of(self, sensor: str) -> dict[str, list[tuple[int, float]]]:
         """Quantity → (time in ms, value) of the last readings, oldest first; {} of a sensor that nobody knows."""
         known = self.catalogue.sensors.get(sensor)
@@ -103,6 +111,9 @@ class Board:
         self._timelines.setdefault(case.id, {}).setdefault(("case", case.seq), case)
         if known is None or case.seq > known.seq:
             self.cases[case.id] = case
+            newest = self.cases.get(self.case_of.get(case.key, ""))
+            if newest is None or newest.opened <= case.opened:
+                self.case_of[case.key] = case.id
             self._tell(case)
 
     def _take_action(self, action: Action) -> None:
@@ -137,6 +148,8 @@ class Board:
         before = self.clock_ms - KEEP_MS
         for case in [c for c in self.cases.values() if c.closed is not None and c.closed < before]:
             del self.cases[case.id]
+            if self.case_of.get(case.key) == case.id:
+                del self.case_of[case.key]
             self._timelines.pop(case.id, None)
         for case_id, entries in list(self._timelines.items()):
             if case_id not in self.cases and max(entry.at for entry in entries.values()) < before:
