@@ -15,6 +15,7 @@ from alerts.console.board import Body
 from alerts.console.feed import Duty, Feed
 from alerts.console.login import Scope
 from alerts.console.view import View
+from sensors.catalogue import Catalogue
 
 GATHER_S = 0.04  # changes are sent together, so that twenty alerts a second are not twenty drawings of the map
 BEAT_S = 1.0  # a page that hears nothing for longer says that it is cut off
@@ -80,7 +81,17 @@ class Hub:
         """A new page, with everything already waiting in it."""
         page = Page(scope)
         whole = View(self._feed.board, scope).whole()
-        page.put(_encode({"t": "all", "me": me, "duty": duty(self._feed.duty(), scope), **self._time(), **whole}))
+        page.put(
+            _encode(
+                {
+                    "t": "all",
+                    "me": me,
+                    "duty": duty(self._feed.duty(), self._feed.board.catalogue),
+                    **self._time(),
+                    **whole,
+                }
+            )
+        )
         self.pages.add(page)
         return page
 
@@ -115,7 +126,7 @@ class Hub:
             await asyncio.sleep(BEAT_S)
             now, on_duty = self._time(), tuple(self._feed.duty())
             for scope in {page.scope for page in self.pages}:
-                news = {"duty": duty(on_duty, scope)} if on_duty != told else {}
+                news = {"duty": duty(on_duty, self._feed.board.catalogue)} if on_duty != told else {}
                 self._put(scope, {"t": "beat", **now, **news})
             told = on_duty
 
@@ -133,12 +144,13 @@ class Hub:
         return {"clock": clock, "still": round(now - self._moved[1])}
 
 
-def duty(on_duty: Sequence[Duty], scope: Scope) -> list[dict[str, Any]]:
-    """Who is on call, in the page's shape. A home's own groups (relatives, doctor) are nobody else's business."""
+def duty(on_duty: Sequence[Duty], catalogue: Catalogue) -> list[dict[str, Any]]:
+    """Who is on call, in the page's shape, without a home's own groups (relatives-H-1A2B)."""
+    places = catalogue.places
     return [
         {"group": d.group, "name": d.name, "people": [p._asdict() for p in d.people], "until": d.until_ms}
         for d in on_duty
-        if scope.role == "admin" or "-H-" not in d.group
+        if d.group.partition("-")[2] not in places
     ]
 
 

@@ -1,0 +1,41 @@
+// The last readings of one sensor against the thresholds of its rules.
+
+import { LEVELS, h, levelName, time, word } from "./words.js";
+
+const BARS = ["rain", "in", "out"];
+const MOMENTS = ["motion", "button"];
+
+export function drawReadings(box, series) {
+  const drawn = series.filter((one) => !MOMENTS.includes(one.quantity) || one.points.some(([, value]) => value));
+  if (!drawn.length || !window.echarts) { box.append(h("p", { class: "quiet" }, word("no_readings"))); return () => {}; }
+  const charts = drawn.map((one) => {
+    const last = one.points[one.points.length - 1];
+    const name = `${one.name} · ${word(one.quantity === "rain" ? "rain_mm" : one.quantity)}`;
+    const place = h("div", { class: MOMENTS.includes(one.quantity) ? "chart low" : "chart", role: "img", "aria-label": `${name}: ${last[1]} (${time(last[0])})` });
+    box.append(h("figure", {}, h("figcaption", {}, name, h("b", {}, ` ${last[1]}`), ` ${time(last[0])}`), place));
+    const chart = echarts.init(place);
+    chart.setOption(option(one));
+    return chart;
+  });
+  return () => charts.forEach((chart) => chart.dispose());
+}
+
+function option(one) {
+  const lines = Object.entries(one.thresholds).map(([level, value]) => ({
+    yAxis: value, lineStyle: { color: LEVELS[level].colour, width: 2, type: "dashed" },
+    label: { formatter: `${LEVELS[level].mark} ${levelName(level)} ${value}`, color: LEVELS[level].colour, position: "insideStartTop", fontSize: 13, textBorderColor: "#0b1118", textBorderWidth: 3 },
+  }));
+  const moments = MOMENTS.includes(one.quantity);
+  const points = moments ? one.points.filter(([, value]) => value).map(([at]) => [at, 1]) : one.points;
+  const highest = Math.max(0, ...one.points.map(([, value]) => value), ...Object.values(one.thresholds));
+  return {
+    animation: false, grid: { left: moments ? 8 : 44, right: 12, top: 10, bottom: 24 },
+    xAxis: { type: "time", min: one.points[0][0], max: one.points[one.points.length - 1][0], axisLabel: { color: "#c9d6e0", formatter: (at) => time(at), hideOverlap: true }, splitNumber: 4 },
+    yAxis: { type: "value", show: !moments, max: moments ? 1 : Number((highest * 1.15).toPrecision(2)) || 1, axisLabel: { color: "#c9d6e0" }, splitLine: { lineStyle: { color: "#2b3b4a" } } },
+    series: [{
+      type: moments ? "scatter" : BARS.includes(one.quantity) ? "bar" : "line", data: points, symbol: moments ? "rect" : "none", symbolSize: [3, 24],
+      barMinWidth: 1, barMaxWidth: 8, itemStyle: { color: "#8fd0ff" }, lineStyle: { color: "#8fd0ff", width: 3 },
+      markLine: lines.length ? { silent: true, symbol: "none", data: lines } : undefined,
+    }],
+  };
+}
