@@ -1,9 +1,10 @@
-"""The console's addresses. Everything but the login page and its files wants a session; nothing is decided in the page."""
+"""The console's addresses. All but the login page and the files of pages want a session; the page decides nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Protocol
@@ -30,9 +31,9 @@ CLOSED_BY_LOGOUT = 4401  # a WebSocket close code of our own: log in again
 
 
 class Audit(Protocol):
-    """Is told of every look-up of a home, before anything is shown."""
+    """Is told of every look-up of a home, before anything is shown (RunError: it cannot be, so nothing is)."""
 
-    def looked_up(self, *, home: str, by: str, what: str, at_ms: int) -> None: ...
+    def write(self, *, at_ms: int, by: str, home: str, why: str) -> None: ...
 
 
 class Credentials(BaseModel):
@@ -50,6 +51,25 @@ class Doing(BaseModel):
 
     model_config = ConfigDict(extra="allow")
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{8,64}$")]
+
+
+def _session(request: Request) -> Session:
+    state = request.app.state
+    session: Session | None = state.sessions.find(request.cookies.get(state.cookie))
+    if session is None:
+        raise HTTPException(401, "log in")
+    return session
+
+
+def _trusted(request: Request) -> Session:
+    session = _session(request)
+    if not secrets.compare_digest(request.headers.get("x-kapok", "").encode(), session.token.encode()):
+        raise HTTPException(403, "not from this page")
+    return session
+
+
+Known = Annotated[Session, Depends(_session)]
+Trusted = Annotated[Session, Depends(_trusted)]
 
 
 def create_app(
@@ -70,20 +90,7 @@ def create_app(
 
     app = FastAPI(title="kapok", lifespan=running, docs_url=None, redoc_url=None, openapi_url=None)
 
-    def session_of(request: Request) -> Session:
-        session = sessions.find(request.cookies.get(cookie))
-        if session is None:
-            raise HTTPException(401, "log in")
-        return session
-
-    def trusted(request: Request) -> Session:
-        session = session_of(request)
-        if request.headers.get("x-kapok") != session.token:
-            raise HTTPException(403, "not from this page")
-        return session
-
-    Known = Annotated[Session, Depends(session_of)]
-    Trusted = Annotated[Session, Depends(trusted)]
+    app.state.sessions, app.state.cookie = sessions, cookie
 
     def me(session: Session) -> dict[str, Any]:
         login = session.login
@@ -145,14 +152,13 @@ def create_app(
         response.delete_cookie(cookie, path="/", secure=secure, httponly=True, samesite="strict")
         return response
 
+    @app.get("/api/session")
+    async def still_in(_: Known) -> Response:
+        return Response(status_code=204)
+
     @app.get("/api/city")
     async def city(session: Known) -> dict[str, Any]:
         return View(feed.board, session.login.scope).city()
-
-    def looked_up(login: Login, place: str, what: str) -> None:
-        sensor = feed.board.catalogue.sensors.get(place)
-        home = sensor.place if sensor else place
-        audit.looked_up(home=home, by=login.person, what=what, at_ms=feed.board.clock_ms)
 
     @app.get("/api/site")
     async def site(id: str, session: Known) -> dict[str, Any]:
@@ -171,7 +177,12 @@ def create_app(
         if site is None:
             raise HTTPException(404, "no such site")
         if site.kind == "infrared":
-            looked_up(login, site.id, "readings")
+            home = site.place if isinstance(site, Sensor) else site.id
+            try:
+                audit.write(at_ms=feed.board.clock_ms, by=login.person, home=home, why="console: readings")
+            except RunError as error:
+                log.error("%s", error)
+                raise HTTPException(503, "look-ups cannot be written down, so nothing is shown") from None
         return view.detail(site)
 
     @app.get("/api/figures")
@@ -241,7 +252,7 @@ async def _until_gone(socket: WebSocket) -> None:
 def missing(names: list[str]) -> str:
     """What to do where the libraries are not there."""
     what = ", ".join(names)
-    return f"the console has no map and no charts: {what} could not be fetched; with a network: uv sync --reinstall-package kapok"
+    return f"the console has no map: {what} could not be fetched; with a network: uv sync --reinstall-package kapok"
 
 
 def _found(response: Response | None) -> Response:

@@ -1,4 +1,4 @@
-"""What stands before the app: whose requests are answered at all, how big and how slow they may be, what every answer says."""
+"""What stands before the app: whose requests are answered, how big and how slow they may be, what every answer says."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from alerts.cases.action import Action, Matcher
 from alerts.cases.case import Case
 from alerts.parameters import Id
+from alerts.routes.directory import Directory
 from sensors.catalogue import Catalogue
 
 Role = Literal["viewer", "oncall", "carer", "admin"]
@@ -78,6 +79,20 @@ class Login(NamedTuple):
 
 
 Logins = Mapping[str, Login]
+CARERS = "carers-"  # the group of a community's carers is this and the community's zone
+
+
+def logins_of(directory: Directory) -> dict[str, Login]:
+    """Those of the directory who may come in, by their id. A carer's communities are those whose group they are in."""
+    logins = {}
+    for person_id, person in directory.people.items():
+        if person.login is None:
+            continue
+        groups = (group for group in directory.duty.groups if group.startswith(CARERS))
+        zones = {group.removeprefix(CARERS) for group in groups if person_id in directory.duty.everybody(group)}
+        scope = Scope(person.login.role, frozenset(person.login.districts), frozenset(zones))
+        logins[person_id] = Login(person_id, person.name, scope, person.login.password)
+    return logins
 
 
 def hash_password(password: str) -> str:

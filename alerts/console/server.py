@@ -33,7 +33,8 @@ class _Patient(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         mine = self.client[0] if self.client else ""
-        same = sum(other.client is not None and other.client[0] == mine for other in self.connections)
+        others = (getattr(other, "client", None) for other in self.connections)
+        same = sum(other is not None and other[0] == mine for other in others)
         if same > PER_ADDRESS or len(self.connections) > CONNECTIONS:
             transport.abort()
             return

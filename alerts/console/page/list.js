@@ -14,7 +14,7 @@ export const ringing = () => [...state.items.values()].some((i) => i.highest ===
 
 function rank(item) {
   const group = item.state === "closed" ? 3 : item.silenced || item.group ? 2 : waiting(item) ? 0 : 1;
-  return [group, -(item.level || item.highest), -item.opened];
+  return [group, -(item.level || item.highest - 0.5), -item.opened]; // what is over comes after what is not
 }
 
 function before(a, b) {
@@ -79,7 +79,7 @@ export function stateLine(item) {
 }
 
 export function tags(item) {
-  const found = ["exercise", "unwatched", "no_data", "flapping", "silenced"].filter((tag) => item[tag]);
+  const found = ["exercise", "unwatched", "no_data", "flapping", "silenced", "group"].filter((tag) => item[tag]);
   if (item.resolved && item.state !== "closed") found.push("resolved");
   return found.map((tag) => h("span", { class: "tag" }, word(tag)));
 }

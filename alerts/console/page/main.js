@@ -8,6 +8,7 @@ import { connect, get, leave, listen, state } from "./server.js";
 import { ring, soundOn, toggleSound } from "./sound.js";
 import { LEVELS, badge, both, day, district, fill, h, language, levelName, setLanguage, setNames, setTimezone, span, time, word } from "./words.js";
 
+const FIGURES_MS = 60000;
 const RING_MS = 20000; // again and again, while a red case is unanswered
 const at = (id) => document.getElementById(id);
 const wall = new URLSearchParams(location.search).has("wall");
@@ -77,7 +78,7 @@ function drawAll() {
   at("lang").setAttribute("aria-label", language() === "zh" ? "English" : "中文");
   at("tabs").setAttribute("aria-label", word("title"));
   drawSound(); drawFilter(); drawList(true); drawCounts(); drawMap(); drawLegend(); drawDuty(); drawQuiet(); drawTrouble(); redraw();
-  if (document.body.dataset.part === "figures-part" || wall) drawFigures();
+  drawFigures();
 }
 
 function drawCounts() {
@@ -118,4 +119,5 @@ function announce(changes) {
   }
 }
 
+setInterval(() => { if (state.me) drawFigures(); }, FIGURES_MS);
 connect();

@@ -6,6 +6,9 @@ import { LEVELS, district, language, levelName, word } from "./words.js";
 
 const HOUSE = "path://M2 12 L12 2 L22 12 L19 12 L19 22 L5 22 L5 12 Z";
 const NEAR = 30; // px within which sites with a level are drawn as one
+const CORE = [113.31, 23.115];
+const CORE_ZOOM = 4;
+const WIDE = 650; // px: from here on there is room for a big corner with the whole city
 let chart = null;
 let city = { sites: [], communities: [] };
 let centres = [];
@@ -17,6 +20,20 @@ export async function setUpMap(known, openSite) {
   const outlines = await (await fetch("/files/districts.geojson")).json();
   centres = outlines.features.map((f) => ({ name: f.properties.name, value: f.properties.cp }));
   echarts.registerMap("city", outlines);
+  const draw = () => {
+    if (!element.clientWidth) return; // on a phone another part is shown: a map of no size cannot be drawn
+    if (chart) chart.resize(); else begin(element, openSite);
+    drawMap();
+  };
+  new ResizeObserver(draw).observe(element);
+  const steps = { "zoom-in": [null, 1.6], "zoom-out": [null, 1 / 1.6], "zoom-core": [CORE, 0], "zoom-all": [null, 0] };
+  for (const [id, [centre, factor]] of Object.entries(steps)) {
+    document.getElementById(id).addEventListener("click", () => (factor ? zoomTo(centre, factor) : look(centre)));
+  }
+  draw();
+}
+
+function begin(element, openSite) {
   chart = echarts.init(element, null, { renderer: "canvas" });
   chart.setOption(frame());
   chart.on("click", (event) => {
@@ -24,34 +41,37 @@ export async function setUpMap(known, openSite) {
     else if (event.data?.site) openSite(event.data.site);
   });
   chart.on("georoam", () => drawMap());
-  new ResizeObserver(() => { if (element.clientWidth) { chart.resize(); drawMap(); } }).observe(element);
-  for (const [id, factor] of [["zoom-in", 1.6], ["zoom-out", 1 / 1.6], ["zoom-all", 0]]) {
-    document.getElementById(id).addEventListener("click", () => (factor ? zoomTo(null, factor) : whole()));
-  }
-  drawMap();
 }
 
 function frame() {
+  const wide = document.getElementById("map").clientWidth > WIDE;
   const geo = {
+    center: CORE, zoom: wide ? CORE_ZOOM * 0.8 : CORE_ZOOM,
     map: "city", roam: true, scaleLimit: { min: 0.8, max: 60 }, aspectScale: 0.92, layoutCenter: ["50%", "50%"], layoutSize: "98%",
     itemStyle: { areaColor: "#1a2734", borderColor: "#4a6378", borderWidth: 1 },
     emphasis: { disabled: true }, label: { show: false }, silent: true,
   };
-  return { animation: false, geo, tooltip: { renderMode: "richText", confine: true, backgroundColor: "#0b1118", borderColor: "#9fb3c4", textStyle: { color: "#fff", fontSize: 15 } } };
+  const corner = { ...geo, center: null, roam: false, zoom: 1, layoutCenter: undefined, layoutSize: undefined, left: 12, top: 12, width: wide ? 190 : 84, height: wide ? 250 : 110, z: 30, itemStyle: { areaColor: "#101a24", borderColor: "#8fa6b8", borderWidth: 1 } };
+  const graphic = [{ type: "rect", left: 4, top: 4, z: 29, silent: true, shape: { width: wide ? 206 : 100, height: wide ? 266 : 126, r: 6 }, style: { fill: "#0b1118", stroke: "#4a6378" } }];
+  return { animation: false, geo: [geo, corner], graphic, tooltip: { renderMode: "richText", confine: true, backgroundColor: "#0b1118", borderColor: "#9fb3c4", textStyle: { color: "#fff", fontSize: 15 } } };
 }
 
 function zoomTo(centre, factor) {
   const geo = chart.getOption().geo[0];
-  chart.setOption({ geo: { zoom: Math.min(60, Math.max(0.8, (geo.zoom || 1) * factor)), ...(centre ? { center: centre } : {}) } });
+  chart.setOption({ geo: [{ zoom: Math.min(60, Math.max(0.8, (geo.zoom || 1) * factor)), ...(centre ? { center: centre } : {}) }] });
   drawMap();
 }
 
-function whole() { chart.setOption({ geo: { zoom: 1, center: null } }); drawMap(); }
+// The old town and what is around it, or the whole city.
+function look(centre) {
+  chart.setOption({ geo: [{ zoom: centre ? CORE_ZOOM : 1, center: centre }] });
+  drawMap();
+}
 
 export function showOnMap(at) {
   if (!chart || !at) return;
   const zoom = Math.max(6, chart.getOption().geo[0].zoom || 1);
-  chart.setOption({ geo: { zoom, center: at } });
+  chart.setOption({ geo: [{ zoom, center: at }] });
   drawMap();
 }
 
@@ -82,11 +102,12 @@ function series() {
   }
   const zoom = chart.getOption().geo[0].zoom || 1;
   const outlined = { textBorderColor: "#0b1118", textBorderWidth: 4 };
-  const common = { type: "scatter", coordinateSystem: "geo" };
+  const common = { type: "scatter", coordinateSystem: "geo", geoIndex: 0 };
+  const gathered = gather(raised, NEAR * big);
   return [
     { ...common, id: "normal", data: normal, large: true, largeThreshold: 200, symbolSize: zoom > 4 ? 5 : 2.5, itemStyle: { color: LEVELS[0].colour, opacity: 0.7 }, silent: true, z: 2 },
-    { ...common, id: "catchments", data: catchments, symbol: "circle", symbolSize: Math.min(80, 26 * Math.sqrt(zoom)), z: 3, tooltip: tip("catchment") },
-    { id: "segments", type: "lines", coordinateSystem: "geo", data: segments, z: 3, tooltip: tip("segment") },
+    { ...common, id: "catchments", data: catchments, symbol: "circle", symbolSize: Math.min(80, 14 * zoom ** 0.75), z: 3, tooltip: tip("catchment") },
+    { id: "segments", type: "lines", coordinateSystem: "geo", geoIndex: 0, data: segments, z: 3, tooltip: tip("segment") },
     {
       ...common, id: "venues", data: venues, symbol: "roundRect", symbolSize: 11, z: 4, tooltip: tip("venue"),
       itemStyle: { color: "#d5e3ee", borderColor: "#0b1118", borderWidth: 1 },
@@ -96,11 +117,15 @@ function series() {
     { ...common, id: "homes", data: communities(zoom, big, outlined), symbol: HOUSE, z: 5, tooltip: { formatter: (p) => p.data.tip } },
     ...[1, 2, 3, 4].map((level) => ({
       ...common, id: `level-${level}`, z: 5 + level, symbol: LEVELS[level].symbol, tooltip: tip("gauge"),
-      data: gather(raised).filter((one) => one.level === level).map((one) => mark(one, level, big)),
-      itemStyle: { color: LEVELS[level].colour, borderColor: "#0b1118", borderWidth: 1.5 },
+      data: gathered.filter((one) => one.level === level).map((one) => mark(one, level, big)),
+      itemStyle: { color: LEVELS[level].colour, borderColor: "#0b1118", borderWidth: 1.5, opacity: 1 },
+    })),
+    ...[1, 2, 3, 4].map((level) => ({
+      type: "scatter", coordinateSystem: "geo", geoIndex: 1, id: `corner-${level}`, z: 30 + level, silent: true, symbol: LEVELS[level].symbol, symbolSize: 4 + level,
+      data: raised.filter((one) => one.level === level).map((one) => one.at), itemStyle: { color: LEVELS[level].colour, opacity: 1, borderColor: "#0b1118", borderWidth: 0.5 },
     })),
     {
-      ...common, id: "districts", data: centres.map((c) => ({ ...c, district: c.name })), symbolSize: 0.1, silent: true, z: 20,
+      ...common, id: "districts", data: centres.map((c) => ({ ...c, district: c.name })), symbolSize: 0.1, silent: true, z: 4,
       label: { show: true, formatter: (p) => district(p.data.district), color: "#f2f7fb", fontSize: 14 * big, fontWeight: "bold", ...outlined },
       labelLayout: { hideOverlap: true, moveOverlap: "shiftY" },
     },
@@ -110,7 +135,7 @@ function series() {
 const middle = ([a, b]) => [(a[0] + b[0]) / 2, (a[1] + b[1]) / 2];
 
 function mark(one, level, big) {
-  const size = (14 + 2 * level + (one.near > 1 ? 5 : 0)) * big;
+  const size = (14 + 2 * level + (one.near > 1 ? 1 + 4 * String(one.near).length : 0)) * big;
   return {
     value: one.at, name: one.name, site: one.id, level, near: one.near, symbolSize: size,
     label: {
@@ -121,11 +146,11 @@ function mark(one, level, big) {
 }
 
 // Sites of any level that are near each other on the screen become one, of the highest level, with their number.
-function gather(raised) {
+function gather(raised, within) {
   const kept = [];
   for (const one of [...raised].sort((a, b) => b.level - a.level)) {
-    const [x, y] = chart.convertToPixel("geo", one.at) || [0, 0];
-    const near = kept.find((other) => Math.abs(other.x - x) < NEAR && Math.abs(other.y - y) < NEAR);
+    const [x, y] = chart.convertToPixel({ geoIndex: 0 }, one.at) || [0, 0];
+    const near = kept.find((other) => Math.abs(other.x - x) < within && Math.abs(other.y - y) < within);
     if (near) near.near += 1;
     else kept.push({ ...one, x, y, near: 1 });
   }
@@ -164,5 +189,5 @@ export function drawLegend() {
     return item;
   }));
   document.getElementById("map").setAttribute("aria-label", word("map"));
-  for (const id of ["zoom-in", "zoom-out", "zoom-all"]) document.getElementById(id).setAttribute("aria-label", word(id.replace("-", "_")));
+  for (const id of ["zoom-in", "zoom-out", "zoom-core", "zoom-all"]) document.getElementById(id).setAttribute("aria-label", word(id.replace("-", "_")));
 }

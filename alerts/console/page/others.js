@@ -33,7 +33,7 @@ export async function drawFigures() {
   box.replaceChildren(h("table", {},
     h("thead", {}, h("tr", {}, ...head.map((key) => h("th", { scope: "col" }, word(key))))),
     h("tbody", {}, ...rows.map((row) => h("tr", {},
-      h("td", {}, row.day), h("td", {}, district(row.district)), h("td", {}, String(row.cases)), h("td", {}, String(row.answered)),
+      h("td", {}, row.day.slice(5)), h("td", {}, district(row.district)), h("td", {}, String(row.cases)), h("td", {}, String(row.answered)),
       h("td", {}, pair(row.answer_s)), h("td", {}, `${Math.round((100 * row.closed) / row.cases)} %`), h("td", {}, pair(row.close_s)),
       h("td", {}, row.satisfaction === null ? "–" : `${row.satisfaction}★ (${row.told_us})`))))));
 }

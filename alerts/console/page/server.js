@@ -26,7 +26,7 @@ export function connect() {
 
 async function checkSession() {
   try {
-    const answer = await fetch("/api/city", { method: "HEAD" });
+    const answer = await fetch("/api/session");
     if (answer.status === 401) { location.href = `/login${location.search}`; return; }
   } catch { /* not there yet: the socket will say so */ }
   connect();

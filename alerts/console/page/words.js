@@ -13,10 +13,10 @@ const WORDS = {
   wrong: ["用户名或密码不对", "Wrong name or password"],
   wait: ["尝试次数过多，请在 {s} 秒后再试", "Too many attempts; try again in {s} s"],
   failed: ["没有连上服务器", "The server was not reached"],
-  sound_on: ["🔊 声音开", "🔊 Sound on"], sound_off: ["🔇 声音关", "🔇 Sound off"],
+  sound_on: ["♪ 声音：开", "♪ Sound: on"], sound_off: ["♪ 声音：关", "♪ Sound: off"],
   sound_hint: [
-    "红色警情会响铃，但浏览器要求先点一下：请按“声音关”打开。",
-    "Red cases ring, but browsers want a click first: press “Sound off” to turn it on.",
+    "红色警情会响铃，但浏览器要求先点一下：请按“声音：关”打开。",
+    "Red cases ring, but browsers want a click first: press “Sound: off” to turn it on.",
   ],
   cut_off: ["与服务器断开，下面是 {t} 的情况，可能已经过时！正在重连…", "Cut off: this is how things were at {t}, and may be out of date! Reconnecting…"],
   still: ["数据时钟已停 {s}：预警可能没有更新，请通知运维", "The data's clock has stood still for {s}: alerts may not be up to date; tell operations"],
@@ -53,7 +53,7 @@ const WORDS = {
   community: ["独居老人（只显示户数）", "homes (numbers only)"], normal: ["正常", "normal"],
   new_case: ["新警情：", "New case: "], now_closed: ["已结案：", "Closed: "], in: ["进入", "in"], out: ["离开", "out"], count: ["在场", "present"],
   depth: ["积水 m", "water m"], rain_mm: ["降雨 mm", "rain mm"], motion: ["活动", "motion"], button: ["按钮", "button"],
-  zoom_in: ["放大", "Zoom in"], zoom_out: ["缩小", "Zoom out"], zoom_all: ["全市", "Whole city"], capacity: ["容量 {n} 人", "capacity {n}"],
+  zoom_in: ["放大", "Zoom in"], zoom_out: ["缩小", "Zoom out"], zoom_all: ["全市", "Whole city"], zoom_core: ["中心城区", "City centre"], group: ["并入片区红色内涝", "under the catchment's red risk"], capacity: ["容量 {n} 人", "capacity {n}"],
   case_of: ["看警情", "See the case"],
 };
 
@@ -136,5 +136,5 @@ export function h(tag, attributes = {}, ...children) {
 
 export function badge(level) {
   const { mark, letter } = LEVELS[level];
-  return h("span", { class: `badge level-${level}` }, h("span", { class: "mark", "aria-hidden": "true" }, mark), `${letter} ${levelName(level)}`.trim());
+  return h("span", { class: `badge level-${level}` }, h("span", { class: "mark", "aria-hidden": "true" }, mark), letter, " ", h("span", { class: "name" }, levelName(level)));
 }
