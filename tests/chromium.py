@@ -16,7 +16,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.consoles import PASSWORD
 
-WAIT_S = 10
+WAIT_S = 60
 DESK, PHONE = (1600, 900), (390, 844)
 
 

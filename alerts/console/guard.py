@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-BODY_BYTES = 16_384
+BODY_BYTES = HEADER_BYTES = 16_384
 ANSWER_S = 30  # for a request from its headers to the last byte of its answer, whoever is slow
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -32,10 +33,6 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
-
-
-class TooBig(Exception):
-    """The body is longer than ``BODY_BYTES``."""
 
 
 class Guard:
@@ -72,15 +69,14 @@ class Guard:
         try:
             async with asyncio.timeout(ANSWER_S):
                 await self._app(scope, _limited(receive), started)
-        except TooBig:
-            if not began:
-                await PlainTextResponse("too big", 413, {"connection": "close"})(scope, receive, answer)
         except TimeoutError:
             if began:
                 raise  # the server cuts the connection
             await PlainTextResponse("too slow", 408, {"connection": "close"})(scope, receive, answer)
 
     def _wrong(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
+        if len(scope["query_string"]) + sum(len(name) + len(value) for name, value in headers.raw) > HEADER_BYTES:
+            return 431, "too many headers"
         host = headers.get("host", "")
         if _name(f"//{host}") not in self._hosts:
             return 421, "this console has another name"
@@ -117,7 +113,7 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         size += len(message.get("body", b""))
         if size > BODY_BYTES:
-            raise TooBig
+            raise HTTPException(413, "too big")
         return message
 
     return limited

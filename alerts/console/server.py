@@ -5,6 +5,7 @@ connections one address may hold.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,13 +94,17 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=_GOODBYE_S,
                 proxy_headers=False,  # anybody could write them: addresses are those of connections
                 server_header=False,
-                access_log=False,  # which homes were looked at is for the audit log alone
+                access_log=False,
                 log_config=None,
+                log_level="warning",  # it would write down cookies at debug
                 lifespan="on",
                 ssl_certfile=certificate,
                 ssl_keyfile=key,
             )
         )
+
+        logging.getLogger("uvicorn.access").handlers.clear()  # which homes were looked at is for the audit log alone
+        logging.getLogger("uvicorn.access").propagate = False
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -51,8 +51,8 @@ function frame() {
     itemStyle: { areaColor: "#1a2734", borderColor: "#4a6378", borderWidth: 1 },
     emphasis: { disabled: true }, label: { show: false }, silent: true,
   };
-  const corner = { ...geo, center: null, roam: false, zoom: 1, layoutCenter: undefined, layoutSize: undefined, left: 12, top: 12, width: wide ? 190 : 84, height: wide ? 250 : 110, z: 30, itemStyle: { areaColor: "#101a24", borderColor: "#8fa6b8", borderWidth: 1 } };
-  const graphic = [{ type: "rect", left: 4, top: 4, z: 29, silent: true, shape: { width: wide ? 206 : 100, height: wide ? 266 : 126, r: 6 }, style: { fill: "#0b1118", stroke: "#4a6378" } }];
+  const corner = { ...geo, center: null, roam: false, zoom: 1, layoutCenter: undefined, layoutSize: undefined, left: 12, top: 12, width: wide ? 140 : 84, height: wide ? 184 : 110, z: 30, itemStyle: { areaColor: "#101a24", borderColor: "#8fa6b8", borderWidth: 1 } };
+  const graphic = [{ type: "rect", left: 4, top: 4, z: 29, silent: true, shape: { width: wide ? 156 : 100, height: wide ? 200 : 126, r: 6 }, style: { fill: "#0b1118", stroke: "#4a6378" } }];
   return { animation: false, geo: [geo, corner], graphic, tooltip: { renderMode: "richText", confine: true, backgroundColor: "#0b1118", borderColor: "#9fb3c4", textStyle: { color: "#fff", fontSize: 15 } } };
 }
 

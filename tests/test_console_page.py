@@ -1,0 +1,202 @@
+"""The console's page in a real Chromium: what on-call staff do at night, and what the page may not do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
+
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from tests import chromium
+from tests.chromium import DESK, PHONE, window
+from tests.consoles import City, Running, console
+from tests.test_console import GAUGE, HOME, START, flood, press
+
+Result = TypeVar("Result")
+pytestmark = chromium.needed
+ROW = 'return document.querySelector(`li[data-id="${arguments[0]}"]`)'
+
+
+@pytest.fixture(scope="module")
+def storm() -> City:
+    """An afternoon of the simulated day: the squall is over the city, a home calls."""
+    city = City()
+    start = city.simulate("day", hours=16.5)
+    city.run_to(start + round(16.4 * 3_600_000))
+    press(city, city.board.clock_ms)
+    return city
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Running]:
+    city = City()
+    city.tick(START)
+    async with console(city) as running:
+        yield running
+
+
+async def aside(work: Callable[[], Result]) -> Result:
+    """Selenium waits; the console goes on meanwhile."""
+    return await asyncio.to_thread(work)
+
+
+async def test_an_alert_appears_is_answered_in_one_window_and_closed_in_another(running: Running) -> None:
+    loop = asyncio.get_running_loop()
+
+    def night() -> None:
+        with window(DESK) as here, window(PHONE, "en-US") as there:
+            here.login(running.address, "admin")
+            there.login(running.address, "oncall")
+            case = asyncio.run_coroutine_threadsafe(raise_alert(), loop).result()
+            here.until(ROW, case)
+            there.until(ROW, case)
+            assert "R 红色" in here.text(f'li[data-id="{case}"]')
+            assert "unanswered" in there.text(f'li[data-id="{case}"]')
+            assert "红色" in here.text("#urgent")  # for screen readers, at once
+            there.click(f'li[data-id="{case}"] button')
+            there.click("#do-ack")
+            here.until(f"{ROW}?.innerText.includes('应答')", case)
+            there.until("return document.querySelector('#detail .state').innerText.includes('answered by')")
+            here.click(f'li[data-id="{case}"] button')
+            here.click("#do-close")
+            here.click('#detail input[name="satisfaction"][value="5"]')
+            here.driver.find_element(By.CSS_SELECTOR, "#detail textarea").send_keys("排水车已到，<b>水退</b>")
+            here.picture("closing")
+            here.click("#detail form .main")
+            there.until("return document.querySelector('#detail .state').innerText.includes('closed by')")
+            here.until("return document.querySelector('#detail .timeline').innerText.includes('<b>水退</b>')")
+            assert [w.complaints() for w in (here, there)] == [[], []]
+
+    async def raise_alert() -> str:
+        return flood(running.city, 0.3, running.city.board.clock_ms + 1000)
+
+    await aside(night)
+    closed = next(iter(running.city.board.cases.values()))
+    assert (closed.state, closed.outcome, closed.satisfaction) == ("closed", "helped", 5)
+
+
+async def test_a_night_can_be_worked_by_keyboard_alone(running: Running) -> None:
+    case = flood(running.city, 0.3)
+
+    def night() -> None:
+        with window() as page:
+            page.login(running.address, "oncall")
+            active = lambda: page.driver.switch_to.active_element  # noqa: E731
+            active().send_keys(Keys.TAB)
+            assert active().get_attribute("class") == "skip"
+            active().send_keys(Keys.ENTER)
+            active().send_keys(Keys.TAB)
+            page.until("return document.activeElement.matches('.row')")
+            active().send_keys(Keys.ENTER)
+            page.until("return document.activeElement.id === 'detail-title'")
+            for _ in range(2):
+                active().send_keys(Keys.TAB)
+            assert active().get_attribute("id") == "do-ack"
+            active().send_keys(Keys.ENTER)
+            page.until(f"{ROW}.innerText.includes('应答')", case)
+            active().send_keys(Keys.ESCAPE)
+            page.until("return document.getElementById('detail').hidden")
+
+    await aside(night)
+
+
+async def test_after_logout_and_when_cut_off_the_page_says_so(running: Running) -> None:
+    def night() -> None:
+        with window() as page:
+            page.login(running.address, "viewer")
+            assert page.run("return document.getElementById('trouble').hidden")
+            asyncio.run_coroutine_threadsafe(cut(), loop).result()
+            page.until("return !document.getElementById('trouble').hidden")
+            assert "断开" in page.text("#trouble")
+            page.until("return document.getElementById('trouble').hidden")  # it came back by itself
+            page.click("#leave")
+            page.until("return location.pathname === '/login'")
+
+    async def cut() -> None:
+        for connection in list(running.server.server_state.connections):
+            connection.transport.abort()  # type: ignore[union-attr]
+
+    loop = asyncio.get_running_loop()
+    await aside(night)
+
+
+async def test_sound_wants_a_click_and_the_page_says_so(running: Running) -> None:
+    def night() -> None:
+        with window() as page:
+            page.login(running.address, "viewer")
+            assert "响铃" in page.text("#hint")
+            page.click("#sound")
+            page.until("return document.getElementById('hint').hidden")
+            assert page.run("return document.getElementById('sound').ariaPressed") == "true"
+
+    await aside(night)
+
+
+async def test_the_map_has_all_levels_by_shape_and_letter_and_fits_every_screen(storm: City) -> None:
+    async with console(storm) as running:
+
+        def look(size: tuple[int, int], name: str, lang: str, query: str, pictures: str) -> list[str]:
+            with window(size, lang) as page:
+                page.login(running.address, name, query)
+                if size == PHONE:
+                    page.picture(f"{pictures}-list")
+                    page.click("[data-part=map-part]")
+                page.until(f"{MAP}.getOption().series?.length > 5")
+                option = page.run(f"{MAP.replace('return ', 'const map = ')}; {DRAWN}")
+                assert option["shapes"] == ["circle", "triangle", "diamond", "rect"]
+                assert option["letters"] <= "BORY"
+                assert option["letters"]
+                assert option["districts"] == 11
+                width = page.run("return document.getElementById('map').clientWidth")
+                assert width > 350  # a map 100 px wide measures as well
+                assert page.run("return document.documentElement.scrollWidth") <= size[0]
+                page.until("return new Promise((done) => setTimeout(() => done(true), 300))")
+                page.picture(f"{pictures}-map")
+                if size == PHONE:
+                    page.click("[data-part=list-part]")
+                page.click("#list li:first-child button")
+                page.until("return document.querySelectorAll('#detail canvas, #detail .charts p').length > 0")
+                small = page.run(SMALL)
+                assert small == [], "buttons that a thumb misses"
+                page.picture(f"{pictures}-detail")
+                assert page.complaints() == []
+                return page.requested()
+
+        for size, name, lang, query, pictures in (
+            (DESK, "admin", "zh-CN", "", "desk"),
+            (PHONE, "admin", "zh-CN", "", "phone"),
+            (DESK, "viewer", "en-US", "?wall", "wall"),
+        ):
+            requested = await aside(lambda: look(size, name, lang, query, pictures))
+            foreign = [url for url in requested if running.address.split("//")[1] not in url]
+            assert [url for url in foreign if url.startswith(("http", "ws"))] == []
+
+
+async def test_a_carer_sees_their_home_and_no_city(storm: City) -> None:
+    async with console(storm) as running:
+
+        def night() -> str:
+            with window(PHONE) as page:
+                page.login(running.address, "carer")
+                page.until("return document.querySelectorAll('#list li').length > 0")
+                page.picture("carer")
+                return page.text("#list")
+
+        assert HOME in (text := await aside(night))
+        assert "内涝" not in text
+    assert GAUGE not in text
+
+
+MAP = "return echarts.getInstanceByDom(document.getElementById('map'))"
+DRAWN = """
+const series = map.getOption().series;
+const levels = series.filter((one) => one.id.startsWith("level-"));
+const letters = new Set(levels.flatMap((one) => one.data.map((point) => point.label.formatter[0])));
+return { shapes: levels.map((one) => one.symbol), letters: [...letters].sort().join(""), districts: series.find((one) => one.id === "districts").data.length };
+"""
+SMALL = """
+return [...document.querySelectorAll("button")].filter((one) => one.offsetParent && one.offsetHeight < 34).map((one) => one.outerHTML);
+"""
