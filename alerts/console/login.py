@@ -79,19 +79,15 @@ class Login(NamedTuple):
 
 
 Logins = Mapping[str, Login]
-CARERS = "carers-"  # the group of a community's carers is this and the community's zone
 
 
 def logins_of(directory: Directory) -> dict[str, Login]:
-    """Those of the directory who may come in, by their id. A carer's communities are those whose group they are in."""
+    """Those of the directory who may come in, by their id."""
     logins = {}
-    for person_id, person in directory.people.items():
-        if person.login is None:
-            continue
-        groups = (group for group in directory.duty.groups if group.startswith(CARERS))
-        zones = {group.removeprefix(CARERS) for group in groups if person_id in directory.duty.everybody(group)}
-        scope = Scope(person.login.role, frozenset(person.login.districts), frozenset(zones))
-        logins[person_id] = Login(person_id, person.name, scope, person.login.password)
+    for person, entry in directory.people.items():
+        if login := entry.login:
+            scope = Scope(login.role, frozenset(login.districts), frozenset(login.communities))
+            logins[person] = Login(person, entry.name, scope, login.password)
     return logins
 
 
