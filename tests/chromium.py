@@ -68,7 +68,12 @@ class Window:
         self.driver.find_element(By.CSS_SELECTOR, selector).click()
 
     def text(self, selector: str) -> str:
-        return str(self.run("return document.querySelector(arguments[0])?.innerText || ''", selector))
+        """What is read there, in one line."""
+        return " ".join(str(self.run("return document.querySelector(arguments[0])?.innerText || ''", selector)).split())
+
+    def press(self, *keys: str) -> None:
+        """On the keyboard, for whatever has the focus at that moment."""
+        webdriver.ActionChains(self.driver, duration=10).send_keys(*keys).perform()
 
     def complaints(self) -> list[str]:
         """What the browser complained of, violations of the content security policy among it."""

@@ -84,20 +84,17 @@ async def test_a_night_can_be_worked_by_keyboard_alone(running: Running) -> None
     def night() -> None:
         with window() as page:
             page.login(running.address, "oncall")
-            active = lambda: page.driver.switch_to.active_element  # noqa: E731
-            active().send_keys(Keys.TAB)
-            assert active().get_attribute("class") == "skip"
-            active().send_keys(Keys.ENTER)
-            active().send_keys(Keys.TAB)
+            page.press(Keys.TAB)
+            assert page.run("return document.activeElement.className") == "skip"
+            page.press(Keys.ENTER, Keys.TAB)
             page.until("return document.activeElement.matches('.row')")
-            active().send_keys(Keys.ENTER)
+            page.press(Keys.ENTER)
             page.until("return document.activeElement.id === 'detail-title'")
-            for _ in range(2):
-                active().send_keys(Keys.TAB)
-            assert active().get_attribute("id") == "do-ack"
-            active().send_keys(Keys.ENTER)
+            page.press(Keys.TAB, Keys.TAB)
+            assert page.run("return document.activeElement.id") == "do-ack"
+            page.press(Keys.ENTER)
             page.until(f"{ROW}.innerText.includes('应答')", case)
-            active().send_keys(Keys.ESCAPE)
+            page.press(Keys.ESCAPE)
             page.until("return document.getElementById('detail').hidden")
 
     await aside(night)

@@ -12,6 +12,8 @@ let clean = () => {};
 let form = null; // the form that is open, so that news does not close it
 let came = null; // what had the focus before
 let asked = 0;
+let pressed = false;
+let late = false;
 
 export const shownCase = () => shown?.case;
 
@@ -41,6 +43,12 @@ async function show(what) {
   await redraw(true);
 }
 
+// Nothing is put in the place of a button while a finger is on it: the press would be lost.
+addEventListener("pointerdown", () => { pressed = true; });
+for (const end of ["pointerup", "pointercancel"]) {
+  addEventListener(end, () => setTimeout(() => { pressed = false; if (late) { late = false; redraw(); } }));
+}
+
 export async function redraw(focus = false) {
   if (!shown) return;
   const ask = (asked += 1);
@@ -48,10 +56,11 @@ export async function redraw(focus = false) {
   let found;
   try { found = await get(path); } catch { if (focus) closeDetail(); return; }
   if (ask !== asked || !shown) return;
+  if (pressed && !focus) { late = true; return; }
   clean();
   const scrolled = box.scrollTop;
   const writing = form && box.contains(form) ? form : null;
-  const within = writing?.contains(document.activeElement) ? document.activeElement : null;
+  const had = box.contains(document.activeElement) ? document.activeElement : null;
   box.hidden = false;
   document.body.classList.add("detailed");
   const charts = h("div", { class: "charts" });
@@ -59,7 +68,7 @@ export async function redraw(focus = false) {
   clean = drawReadings(charts, found.series);
   box.scrollTop = focus ? 0 : scrolled;
   if (focus) document.getElementById("detail-title").focus();
-  else within?.focus();
+  else if (had) (box.contains(had) ? had : document.getElementById(had.id) || document.getElementById("detail-title")).focus();
 }
 
 function head({ case: item, site }) {
