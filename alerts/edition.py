@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -13,10 +14,12 @@ from alerts import rulebook as rulebooks
 from alerts.rulebook import Rulebook, ruleset
 from sensors import capture
 from sensors import catalogue as catalogues
-from sensors.announcement import announced
+from sensors.announcement import Announcement, announced
 from sensors.catalogue import Catalogue
-from sensors.clock import log
+from sensors.clock import brings_ticks
 from sensors.errors import InputError, RunError
+from sensors.record import Record
+from sensors.seal import Seal
 
 _LARGEST = 1 << 30  # bytes unpacked: what claims to be more is no edition
 
@@ -95,8 +98,8 @@ class Editions(NamedTuple):
     first: int
 
 
-def recorded(path: Path) -> Editions | None:
-    """The editions at the head of a capture; None where it has none."""
+def recorded(path: Path, seal: Seal | None = None) -> Editions | None:
+    """The editions at the head of a capture; None where it has none. ``seal``: whose announcements count."""
     by_generation: dict[int, Edition] = {}
     for line in capture.read(path):
         if line.topic != "rules":
@@ -105,7 +108,22 @@ def recorded(path: Path) -> Editions | None:
     if not by_generation:
         return None
     least = max(by_generation) + 1
-    if capture.contains(path, b'"@rules"'):
-        said = (announced(record) for record in log(path, 1, changes=True))
-        least = min((one.generation for one in said if one), default=least)
+    least = min((one.generation for one in _announcements(path, seal)), default=least)
     return Editions(by_generation, max((g for g in by_generation if g < least), default=min(by_generation)))
+
+
+def _announcements(path: Path, seal: Seal | None) -> Iterator[Announcement]:
+    """What a capture announces; in one without ticks of its own nothing is sealed."""
+    if not capture.contains(path, b'"@rules"'):
+        return
+    seal = seal if seal and brings_ticks(path) else None
+    for first, text in capture.blocks(path):
+        for number, one in enumerate(text.splitlines(), first):
+            if b'"@rules"' not in one:
+                continue
+            for _, line in capture.lines(one, number, path):
+                key = None if line.key is None else line.key.encode()
+                record = Record(line.topic, line.partition or 0, 0, None, key, line.payload(), line.record_headers())
+                said = announced(record)
+                if said is not None and (seal is None or seal.holds(line.topic, record)):
+                    yield said

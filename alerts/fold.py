@@ -31,6 +31,7 @@ from sensors.errors import RunError
 from sensors.quantities import KINDS, topic
 from sensors.record import Record, partition_of
 from sensors.scanner import OF_THE_CLOCK
+from sensors.seal import Seal
 
 STATE_VERSION = 2
 PARTITION_ROW = b"@partition"
@@ -60,8 +61,15 @@ class Fold:
     """The rules over the zones of one partition (``partition=None``: over all zones, whatever their partition)."""
 
     def __init__(
-        self, catalogue: Catalogue, rulebook: Rulebook, *, partition: int | None = None, partitions: int = 8
+        self,
+        catalogue: Catalogue,
+        rulebook: Rulebook,
+        *,
+        partition: int | None = None,
+        partitions: int = 8,
+        seal: Seal | None = None,
     ) -> None:
+        """``seal``: without its mark no tick is believed; None believes them all."""
         rulebook.check(catalogue)
         self.partition = partition
         self.roster = Roster(
@@ -73,7 +81,7 @@ class Fold:
         self._grace_ms = rulebook.grace_ms
         self._intake, self._quality = {}, {}
         for kind, roster in self.roster.kinds.items():
-            self._intake[kind] = Intake(roster, self.roster, rulebook.limits)
+            self._intake[kind] = Intake(roster, self.roster, rulebook.limits, seal)
             steps = [rulebook.limits.get(q, Limits()).max_step for q in roster.quantities]
             self._quality[kind] = Quality(steps * len(roster.sensors))
         self._outcome = Outcome()
@@ -142,7 +150,7 @@ class Fold:
         clock = self.clock[kind]
         for number in told:
             record = records[number]
-            times, more = read_ticks(record.value)
+            times, more = ([], True) if self._intake[kind].forged(record) else read_ticks(record.value)
             if more:
                 mixed.append(number)
             for time, entry in times:

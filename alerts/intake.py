@@ -20,17 +20,19 @@ from sensors import quantities, scanner, senml
 from sensors.clock import CLOCK_KEY
 from sensors.record import Record
 from sensors.scanner import NOT_CLEAN, Scanned
+from sensors.seal import SEALED, Seal
 from sensors.senml import CLOCK_NAME, END_OF_TIME, Malformed, Reading
 
 _KEY = 200  # bytes of a record's key that are told
+_FORGED = "the seal of the clock is missing, or is not for this topic, partition and time"
 FUTURE_MS = 600_000  # a reading further ahead than this has a wrong clock
 
 
 class Intake:
     """Reads the records of one kind's topic."""
 
-    def __init__(self, roster: KindRoster, whole: Roster, limits: dict[str, Limits]) -> None:
-        self.roster, self._catalogue = roster, whole.catalogue
+    def __init__(self, roster: KindRoster, whole: Roster, limits: dict[str, Limits], seal: Seal | None = None) -> None:
+        self.roster, self._catalogue, self._seal = roster, whole.catalogue, seal
         self.topic = quantities.topic(roster.kind)
         self._any_unit = roster.kind == "infrared"
         # the quantities of a kind have one unit, which may be left out
@@ -123,6 +125,9 @@ class Intake:
         used, already checked for the first four reasons.
         """
         channels, times, values, entries = [], [], [], []
+        if self.forged(record):
+            rejected.append(Rejected("forged", _FORGED, self.topic, record))
+            return (np.array([], np.int64), np.array([], np.int64), np.array([], np.float64)), []
         try:
             array = senml.load(None if record.value is None else bytes(record.value))
         except Malformed as error:
@@ -141,6 +146,10 @@ class Intake:
                 values.append(value)
                 entries.append(entry)
         return (np.array(channels, np.int64), np.array(times, np.int64), np.array(values, np.float64)), entries
+
+    def forged(self, record: Record) -> bool:
+        """Whether a record is of the clock or of new rules, and has not the seal that they have here."""
+        return self._seal is not None and record.key in SEALED and not self._seal.holds(self.topic, record)
 
     def _judge(self, resolved: Reading | Malformed, record: Record) -> tuple[str, str, int, float]:
         """(reason or "", detail, channel, value) of one reading, by the reasons that do not need range or clock."""

@@ -13,7 +13,7 @@ from sensors.senml import as_json
 RAW_LIMIT = 65_536  # bytes
 _KEY_LIMIT = 1_024  # bytes; a record's key comes with each of its readings
 _DETAIL_LIMIT = 500  # characters
-REASONS = ("malformed", "unknown_sensor", "wrong_zone", "wrong_quantity", "out_of_range", "future")
+REASONS = ("malformed", "unknown_sensor", "wrong_zone", "wrong_quantity", "out_of_range", "future", "forged")
 _WHOLE_RECORD = object()
 
 

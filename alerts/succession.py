@@ -14,10 +14,11 @@ import msgspec
 
 from alerts.edition import Edition
 from alerts.fold import Fold, Outcome
-from sensors.announcement import RULES_KEY, announced
+from sensors.announcement import RULES_KEY, Announcement, announced
 from sensors.errors import RunError
-from sensors.quantities import KINDS
+from sensors.quantities import KINDS, topic
 from sensors.record import Record, with_key
+from sensors.seal import Seal
 
 GENERATION_ROW = b"@rules"  # of the state: which rules it was folded under
 _VERSION = 1
@@ -27,11 +28,18 @@ class Succession:
     """The fold of one partition, through all changes of its rules.
 
     ``editions``: those known by now, by generation, which grows with each that takes another's place; more may be
-    put in while it goes on. ``generation``: the one to begin with.
+    put in while it goes on. ``generation``: the one to begin with. ``seal``: as in ``Fold``, for announcements too.
     """
 
-    def __init__(self, editions: Mapping[int, Edition], generation: int, partition: int, partitions: int) -> None:
-        self._editions, self.generation = editions, generation
+    def __init__(
+        self,
+        editions: Mapping[int, Edition],
+        generation: int,
+        partition: int,
+        partitions: int,
+        seal: Seal | None = None,
+    ) -> None:
+        self._editions, self.generation, self._seal = editions, generation, seal
         self.partition, self._partitions = partition, partitions
         self.fold = self._fold(editions[generation])
         self._waiting: dict[str, list[Record]] = {kind: [] for kind in KINDS}
@@ -44,7 +52,7 @@ class Succession:
     def heard(self, kind: str) -> int:
         """The newest generation that a topic's log has announced so far."""
         waiting = self._waiting[kind]
-        said = announced(waiting[0]) if waiting else None
+        said = self._announced(kind, waiting[0]) if waiting else None
         return max(self.generation, said.generation if said else 0)
 
     def waits(self, kind: str) -> bool:
@@ -85,11 +93,16 @@ class Succession:
         return {**gone, **self.fold.checkpoint(), GENERATION_ROW: own}
 
     def _fold(self, edition: Edition) -> Fold:
-        return Fold(edition.catalogue, edition.rulebook, partition=self.partition, partitions=self._partitions)
+        where = {"partition": self.partition, "partitions": self._partitions}
+        return Fold(edition.catalogue, edition.rulebook, **where, seal=self._seal)
+
+    def _announced(self, kind: str, record: Record) -> Announcement | None:
+        said = announced(record)
+        return said if said is None or self._seal is None or self._seal.holds(topic(kind), record) else None
 
     def _take(self, kind: str, records: list[Record], outcome: Outcome) -> None:
         """Folds what is no announcement that counts; one that came twice or too late is passed over."""
-        outcome.add(self.fold.apply(kind, [record for record in records if announced(record) is None]))
+        outcome.add(self.fold.apply(kind, [record for record in records if self._announced(kind, record) is None]))
         self.fold.offsets[kind] = records[-1].offset
 
     def _go_on(self, kind: str, outcome: Outcome) -> None:
@@ -97,7 +110,7 @@ class Succession:
         waiting = self._waiting[kind]
         until = len(waiting)
         for number, record in enumerate(waiting):
-            said = announced(record)
+            said = self._announced(kind, record)
             if said is not None and said.generation > self.generation:
                 until = number
                 break

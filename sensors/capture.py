@@ -40,6 +40,12 @@ class Line(msgspec.Struct, omit_defaults=True):
             return bytes(self.value) or None
         return base64.b64decode(self.raw, validate=True)
 
+    def record_headers(self) -> tuple[tuple[str, bytes], ...]:
+        """The record's headers, those that are text."""
+        if not isinstance(self.headers, dict):
+            return ()
+        return tuple((name, value.encode()) for name, value in self.headers.items() if isinstance(value, str))
+
 
 def open_binary(path: str | Path, mode: str = "rb") -> IO[bytes]:
     """Opens a file that is plain, ``.gz`` or ``.zst`` by its name."""

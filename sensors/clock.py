@@ -120,7 +120,7 @@ class CaptureLog:
         self.partitions, self.until_ms, self._changes = partitions, until_ms, changes
         self._file = source if isinstance(source, str | Path) else None
         if isinstance(source, str | Path):
-            self.own_ticks = capture.contains(source, b'"@clock"') and _has_ticks(capture.read(source))
+            self.own_ticks = brings_ticks(source)
         else:
             self._lines = list(source)
             self.own_ticks = _has_ticks(self._lines)
@@ -225,7 +225,7 @@ class CaptureLog:
                 place = self._number[line.topic] * self.partitions + partition
                 offset = int(self._counts[place]) + self._ticks
                 key = None if line.key is None else line.key.encode()
-                records.append(Record(line.topic, partition, offset, stamp, key, value))
+                records.append(Record(line.topic, partition, offset, stamp, key, value, line.record_headers()))
                 self._counts[place] += 1
         return Piece(records, ticks)
 
@@ -253,6 +253,11 @@ class CaptureLog:
         if told:
             return range(self.partitions) if given is None else (given,)
         return (partition_of(line.key.encode(), self.partitions),)
+
+
+def brings_ticks(file: str | Path) -> bool:
+    """Whether a capture has ticks of its own."""
+    return capture.contains(file, b'"@clock"') and _has_ticks(capture.read(file))
 
 
 def _has_ticks(lines: Iterable[Line]) -> bool:

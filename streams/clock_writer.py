@@ -9,6 +9,7 @@ from collections.abc import Callable
 from aiokafka import AIOKafkaProducer
 
 from sensors.clock import CLOCK_KEY, tick
+from sensors.seal import Seal
 from streams.topics import TICKED
 
 _EARLY_S = 0.01  # a sleep may end a little before its time
@@ -30,10 +31,12 @@ class ClockWriter:
         partitions: int,
         elected: Callable[[], bool],
         written: Callable[[], None],
+        seal: Seal | None = None,
     ) -> None:
         """``written``: told of each second for which the broker has every tick."""
         self._producer, self._elected, self._written = producer, elected, written
-        self._places = [(prefix + name, partition) for name in TICKED for partition in range(partitions)]
+        self._prefix, self._seal = prefix, seal
+        self._places = [(name, partition) for name in TICKED for partition in range(partitions)]
 
     async def run(self) -> None:
         """Ticks at every whole second until cancelled."""
@@ -44,8 +47,9 @@ class ClockWriter:
             second = int(time.time() + _EARLY_S)
             if self._elected() and second > written:
                 value, written = tick(second * 1000), second
-                sent = [
-                    await self._producer.send(topic, value, CLOCK_KEY, partition) for topic, partition in self._places
-                ]
-                await asyncio.gather(*sent)
+                await asyncio.gather(*[await self._send(value, *place) for place in self._places])
                 self._written()
+
+    async def _send(self, value: bytes, name: str, partition: int) -> asyncio.Future[object]:
+        headers = [self._seal.header(name, partition, CLOCK_KEY, value)] if self._seal else []
+        return await self._producer.send(self._prefix + name, value, CLOCK_KEY, partition, headers=headers)

@@ -115,6 +115,7 @@ class _Records(fetcher.PartitionRecords):
             rows[:, 0],
             rows[:, 1],
             rows[:, 2:],
+            framed=True,
         )
 
     def _unpacked(self, batch: Any) -> Iterator[Record]:

@@ -44,7 +44,8 @@ class Feeder:
     async def feed(self, record: Record) -> None:
         """Takes a record; it goes out with its batch, at the latest with ``flush``."""
         place = record.topic, record.partition
-        fields = {"timestamp": record.timestamp, "key": record.key, "value": record.value}
+        fields: dict[str, Any] = {"timestamp": record.timestamp, "key": record.key, "value": record.value}
+        fields["headers"] = list(record.headers)
         batch, _ = self._filling.get(place, (None, 0))
         if batch is None or batch.append(**fields) is None:
             if batch is not None:

@@ -18,12 +18,12 @@ from aiokafka.errors import KafkaError
 
 from alerts.edition import Editions
 from alerts.fold import applied_offsets
-from sensors import clock
-from sensors.clock import CLOCK_KEY
+from sensors.clock import CLOCK_KEY, CaptureLog
 from sensors.connection import connection
 from sensors.errors import InputError, RunError
 from sensors.quantities import KINDS, topic
 from sensors.record import Record
+from sensors.seal import Seal
 from streams import topics
 from streams.crew import Crew
 from streams.embedded_broker import EmbeddedBroker
@@ -164,7 +164,9 @@ class _Replay:
         return replayed
 
     def _log(self, partitions: int) -> Iterable[Record]:
-        return clock.log(self.capture, partitions, self.until_ms, self._changes)
+        log = CaptureLog(self.capture, partitions, self.until_ms, self._changes)
+        seal = None if log.own_ticks else Seal.configured()  # ticks that are made here are believed
+        return log.records() if seal is None else map(seal.sealed, log.records())
 
     async def _feed(self, partitions: int) -> None:
         async with Feeder(self.broker, self.prefix) as feeder:

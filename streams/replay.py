@@ -20,6 +20,7 @@ from sensors.catalogue import Catalogue
 from sensors.clock import CaptureLog
 from sensors.quantities import KINDS, topic
 from sensors.record import Record
+from sensors.seal import Seal
 
 RUN = 8192  # records that are folded at once; cutting the log elsewhere changes nothing
 
@@ -66,23 +67,26 @@ def replay(
     until_ms: int | None = None,
     progress: Progress | None = None,
     editions: Editions | None = None,
+    seal: Seal | None = None,
 ) -> Replayed:
     """Folds a capture; InputError where a line of it is broken.
 
     With ``editions`` the rules are those, and change where the capture says; else they are the ones given all along.
+    ``seal``: with it the capture's own ticks and announcements are believed only where they bear it.
     """
     log = CaptureLog(source, partitions, until_ms, changes=editions is not None)
+    seal = seal if log.own_ticks else None
     replayed = Replayed()
     if editions is not None:
 
         def succession(partition: int) -> Succession:
-            return Succession(editions.by_generation, editions.first, partition, partitions)
+            return Succession(editions.by_generation, editions.first, partition, partitions, seal)
 
         _by_partition(log, succession, replayed, progress)
     elif log.own_ticks:
 
         def fold(partition: int) -> Fold:
-            return Fold(catalogue, rulebook, partition=partition, partitions=partitions)
+            return Fold(catalogue, rulebook, partition=partition, partitions=partitions, seal=seal)
 
         _by_partition(log, fold, replayed, progress)
     else:

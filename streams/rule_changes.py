@@ -13,7 +13,8 @@ from aiokafka import AIOKafkaProducer
 from alerts.edition import Edition
 from sensors.announcement import RULES_KEY, Announcement, announcement
 from sensors.errors import InputError, RunError
-from sensors.quantities import KINDS
+from sensors.quantities import KINDS, topic
+from sensors.seal import Seal
 from streams.partition import Partition
 from streams.rules_log import RulesLog
 
@@ -29,8 +30,10 @@ class RuleChanges:
     that the capture brings.
     """
 
-    def __init__(self, edition: Edition, reread: Callable[[], Edition] | None, *, live: bool) -> None:
-        self._edition, self._reread, self._live = edition, reread, live
+    def __init__(
+        self, edition: Edition, reread: Callable[[], Edition] | None, *, live: bool, seal: Seal | None = None
+    ) -> None:
+        self._edition, self._reread, self._live, self._seal = edition, reread, live, seal
 
     async def settle(self, rules: RulesLog) -> None:
         """At the start: new rules are published; those that others have taken the place of since are not."""
@@ -79,5 +82,7 @@ class RuleChanges:
                 for kind in KINDS:
                     if partition.succession.heard(kind) < newest and partition.told[kind] < newest:
                         said = Announcement(newest, self._rules.rulesets[newest], round(time.time()) * 1000)
-                        await producer.send(topics[kind], announcement(said), RULES_KEY, partition.number)
+                        where, value = partition.number, announcement(said)
+                        headers = [self._seal.header(topic(kind), where, RULES_KEY, value)] if self._seal else []
+                        await producer.send(topics[kind], value, RULES_KEY, where, headers=headers)
                         partition.told[kind] = newest

@@ -20,6 +20,7 @@ from alerts.succession import GENERATION_ROW, Succession, generation_of
 from sensors.connection import connection
 from sensors.errors import RunError
 from sensors.quantities import KINDS, topic
+from sensors.seal import Seal
 from streams import health, topics, transport
 from streams.clock_writer import ClockWriter
 from streams.credentials import credentials
@@ -69,7 +70,8 @@ class Worker:
         health: str | None = None,
     ) -> None:
         self.broker, self.prefix, self.partitions = broker, prefix, partitions
-        self._changes, self._clock = RuleChanges(edition, reread, live=clock), clock
+        self._seal = Seal.configured()
+        self._changes, self._clock = RuleChanges(edition, reread, live=clock, seal=self._seal), clock
         self._stuck_s, self._health_address, self._assigned = stuck_s, health, False
         self._owned: dict[int, Partition] = {}
         self._tenure = NO_TENURE  # of the partitions owned
@@ -140,7 +142,12 @@ class Worker:
                 )
                 tasks.append(
                     ClockWriter(
-                        self._alert_producer, self.prefix, self.partitions, self._elected, self.metrics.ticks.inc
+                        self._alert_producer,
+                        self.prefix,
+                        self.partitions,
+                        self._elected,
+                        self.metrics.ticks.inc,
+                        self._seal,
                     ).run()
                 )
             running = [asyncio.create_task(self._guarded(task)) for task in tasks]
@@ -271,7 +278,7 @@ class Worker:
                 f"the state was folded under edition {generation} of the rules, and topic {self.prefix}{topics.RULES}"
             )
             raise RunError(f"{what} no longer has it: was the topic made anew? Delete the state topic too")
-        succession = Succession(self._rules.editions, generation, number, self.partitions)
+        succession = Succession(self._rules.editions, generation, number, self.partitions, self._seal)
         if rows:
             succession.fold.restore(rows)
         return succession

@@ -6,9 +6,11 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
@@ -20,15 +22,26 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.admin import CreateAclsRequest
 from brokers import Secured
+from pipelines import ended, wait_for_line
 
+from alerts.edition import recorded
+from alerts.rulebook import Rulebook
+from sensors import capture as captures
+from sensors.announcement import RULES_KEY, Announcement, announcement
 from sensors.catalogue import Catalogue
+from sensors.clock import CLOCK_KEY, tick
 from sensors.connection import connection
 from sensors.errors import RunError
 from sensors.gateway import Gateway
+from sensors.record import partition_of
+from sensors.seal import KEY_FILE, Seal
 from streams import access, topics
 from streams.apache_kafka import ApacheKafka
 from streams.certificates import Authority
+from streams.child import Child
 from streams.grants import TOPIC, WRITE
+from streams.record import record as record_topics
+from streams.replay import replay
 
 pytest_plugins = ["brokers"]
 pytestmark = pytest.mark.kafka
@@ -181,3 +194,47 @@ def test_the_folder_says_who_may_come(secured_kafka: Secured, monkeypatch: pytes
         assert process.wait(100) == 0
     assert (folder / "gateway-all" / "password").read_text() != settings["password"]
     asyncio.run(write(secured_kafka.address, "readings.crowd"))
+
+
+async def test_the_work_goes_on_and_a_forged_clock_moves_nothing(
+    secured_kafka: Secured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Gateway, worker and recorder by TLS and passwords; the alerts are those of a replay with the clock's key."""
+    broker, folder = secured_kafka.address, secured_kafka.folder
+    key_file, catalogue = folder / "worker" / "clock.key", Catalogue.shipped()
+    environment = {**secured_kafka.settings("worker"), KEY_FILE: str(key_file)}
+    command = [sys.executable, "-m", "streams", "worker", "--broker", broker]
+    gauge = next(sensor for sensor in catalogue.sensors.values() if sensor.kind == "flood")
+    partition = partition_of(gauge.zone.encode(), 2)
+    with ended(Child("worker", command, tmp_path / "worker.log", environment)) as (worker,):
+        wait_for_line(worker, "reading partitions 0, 1")
+        log_in(monkeypatch, secured_kafka, "gateway-all")
+        now = int(time.time())
+        async with Gateway(broker, catalogue) as gateway:
+            await gateway.publish(gauge.id, depth=0.23, at=now - 60)
+        async with AIOKafkaProducer(**connection(broker)) as intruder:
+            rules = announcement(Announcement(999, "0" * 12, now * 1000))
+            for key, value in ((CLOCK_KEY, tick((now + 50) * 1000)), (RULES_KEY, rules)):
+                await intruder.send_and_wait("readings.flood", value, key, partition)
+        async with Gateway(broker, catalogue) as gateway:
+            await gateway.publish(gauge.id, depth=0.05, at=now)
+        log_in(monkeypatch, secured_kafka, "recorder")
+        alerts: list[bytes] = []
+        async with AIOKafkaConsumer("alerts", **connection(broker), auto_offset_reset="earliest") as consumer:
+            while len(alerts) < 2:
+                record = await asyncio.wait_for(consumer.getone(), 60)
+                alerts += [] if record.key == CLOCK_KEY else [record.value]
+        assert worker.stop() == 0
+    capture, rejected = tmp_path / "readings.jsonl", tmp_path / "rejected.jsonl"
+    await record_topics(broker, capture)
+    await record_topics(broker, rejected, names=["readings.rejected"])
+    told = [msgspec.json.decode(line.payload() or b"") for line in captures.read(rejected)]
+    assert [(one["reason"], one["key"]) for one in told] == [("forged", "@clock"), ("forged", "@rules")]
+    seal = Seal.read(key_file)
+    editions = recorded(capture, seal)
+    replayed = replay(capture, catalogue, Rulebook.shipped(), partitions=2, editions=editions, seal=seal)
+    assert replayed.lines() == alerts
+    assert [msgspec.json.decode(one)["reason"] for one in replayed.rejected] == ["forged", "forged"]
+    log = (tmp_path / "worker.log").read_text()
+    for secret in (folder / "worker" / "password", key_file):
+        assert secret.read_text().strip() not in log

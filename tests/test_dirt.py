@@ -54,7 +54,7 @@ def test_what_is_spoiled_is_rejected_and_nothing_else_changes(seed, spoiled, min
     """Alerts, state and the number of readings used are those of the log without the dirt."""
     found = dirt.through_fold(dirt.Log(Catalogue.shipped(), seed, spoiled, worst_cases).minutes(minutes + 1))
     assert found.spoiled >= spoiled * minutes
-    assert set(found.rejected) == set(REASONS)
+    assert set(found.rejected) == set(REASONS) - {"forged"}  # which takes a key: tests/test_seal.py
     assert found.alerts > 0
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from sensors.connection import forget_settings
 from sensors.errors import InputError, RunError
+from sensors.seal import forget_key
 
 _ROOT = Path(__file__).parents[2]
 
@@ -48,6 +49,7 @@ def bench(
     from streams.apache_kafka import missing
 
     forget_settings()
+    forget_key()
     if sections != {Section.replay.value} and (reason := missing()):
         raise RunError(reason)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # brokers come and go here

@@ -21,6 +21,7 @@ from rich.table import Table
 from sensors import capture as captures
 from sensors.connection import forget_settings
 from sensors.errors import InputError, RunError
+from sensors.seal import forget_key
 from streams.chaos.plan import Kind, expected_seconds, plan, shares
 from streams.chaos.report import Report
 from streams.commands.options import RulesOption, SitesOption
@@ -73,6 +74,7 @@ def chaos(
     if keep is not None and keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
         raise InputError(f"--keep: {keep} is not an empty folder", hint="give a new one")
     forget_settings()
+    forget_key()
     planned = plan(seed, counts or shares(faults or _DEFAULT_FAULTS), workers, session)
     _quiet()
     from streams.apache_kafka import missing  # these take a while to import

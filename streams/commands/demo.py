@@ -17,6 +17,7 @@ from rich.live import Live
 from alerts.rulebook import Rulebook
 from sensors.catalogue import Catalogue
 from sensors.connection import forget_settings
+from sensors.seal import forget_key
 from sensors.simulators import SCENARIOS, Run, simulate
 from streams.alert_board import AlertBoard
 from streams.commands.options import seconds
@@ -41,6 +42,7 @@ def demo(
 ) -> None:
     """Shows the main job: a simulated day through Kafka and the rules, its alerts live. Ctrl-C ends all of it."""
     forget_settings()
+    forget_key()
     for name in ("aiokafka", "sensors.gateway"):  # of what the embedded broker lacks
         logging.getLogger(name).setLevel(logging.CRITICAL)
     lasts = None if for_ is None else seconds(for_, "--for")

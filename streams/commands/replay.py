@@ -23,6 +23,7 @@ from alerts.levels import LEVEL_NAMES
 from sensors import capture as captures
 from sensors.connection import forget_settings
 from sensors.errors import InputError
+from sensors.seal import Seal
 from streams.commands.options import RulesOption, SitesOption, catalogue_of, rulebook_of, time_ms
 from streams.replay import Progress as OnProgress
 from streams.replay import Replayed
@@ -75,7 +76,8 @@ def replay(
     until_ms = time_ms(until, "--until")
     if not capture.is_file():
         raise InputError("cannot read the capture: no such file", file=capture)
-    editions = recorded(capture) if sites is None and rules is None else None
+    seal = Seal.configured()
+    editions = recorded(capture, seal) if sites is None and rules is None else None
 
     with _bar(capture.name) as progress:
         if through is None:
@@ -87,6 +89,7 @@ def replay(
                 until_ms=until_ms,
                 progress=progress,
                 editions=editions,
+                seal=seal,
             )
         else:
             from streams.kafka_replay import replay_through_kafka
@@ -110,7 +113,7 @@ def replay(
         before = None
         if other is not None:
             before = fold_capture(
-                capture, catalogue, other, partitions=partitions, until_ms=until_ms, progress=progress
+                capture, catalogue, other, partitions=partitions, until_ms=until_ms, progress=progress, seal=seal
             )
 
     stderr = Console(stderr=True, highlight=False, soft_wrap=True)
