@@ -13,6 +13,7 @@ from typing import Any
 from alerts.edition import Edition
 from sensors.errors import RunError
 from streams import topics
+from streams.log_lines import plain
 from streams.watchdog import FAILED
 from streams.worker import STUCK_S, Worker
 
@@ -54,7 +55,7 @@ def run_worker(
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, worker.reload)
             await worker.run(stop)
         except RunError as error:
-            said = f"kapok: {error}\n"
+            said = f"kapok: {plain(str(error), lines=True)}\n"
             raise
         finally:  # whatever is left over and will not end is not waited for
             last = threading.Timer(_LEFT_OVER_S, lambda: _end_at_once(said))

@@ -23,6 +23,7 @@ from streams.commands.record import record
 from streams.commands.replay import replay
 from streams.commands.simulate import simulate
 from streams.commands.worker import worker
+from streams.log_lines import plain, plain_logs
 
 app = typer.Typer(
     name="kapok",
@@ -42,14 +43,15 @@ app.add_typer(directory, name="directory")
 
 def main() -> None:
     """The ``kapok`` command."""
+    plain_logs()
     stderr = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         app()
     except InputError as error:
-        stderr.print(f"kapok: {error}", markup=False)
+        stderr.print(f"kapok: {plain(str(error), lines=True)}", markup=False)
         sys.exit(2)
     except RunError as error:
-        stderr.print(f"kapok: {error}", markup=False)
+        stderr.print(f"kapok: {plain(str(error), lines=True)}", markup=False)
         sys.exit(3)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -24,6 +24,7 @@ from streams.commands.options import (
     routes_of,
     rulebook_of,
 )
+from streams.log_lines import plain
 
 
 def check(
@@ -49,7 +50,7 @@ def check(
     for rule in fold.rules:
         console.print(f"rule {rule.rule.id}: {rule.type}, {len(rule.sites)} sites")
     for warning in rulebook.warnings(catalogue):
-        console.print(f"warning: {warning}", style="yellow", markup=False)
+        console.print(f"warning: {plain(str(warning))}", style="yellow", markup=False)
     if sites is None or routes or directory:
         _check_routes(console, routes, directory, rulebook, catalogue)
     console.print(f"ruleset {fold.ruleset}: {len(rulebook.rules)} rules of {len(TYPES)} types; fit to go live")
@@ -62,11 +63,11 @@ def _check_routes(
     ways = routes_of(routes, people)
     found = routes_check.check(ways, people, rulebook, catalogue, time.time_ns() // 1_000_000)
     for warning in found.warnings:
-        console.print(f"warning: {warning}", style="yellow", markup=False)
+        console.print(f"warning: {plain(str(warning))}", style="yellow", markup=False)
     if found.errors:
         stderr = Console(stderr=True, highlight=False, soft_wrap=True)
         for error in found.errors:
-            stderr.print(f"kapok: {error}", markup=False)
+            stderr.print(f"kapok: {plain(str(error))}", markup=False)
         raise typer.Exit(2)
     console.print(
         f"routes: {len(ways.file.route)}; directory: {len(people.people)} people, {len(people.duty.groups)} groups, "
