@@ -100,13 +100,14 @@ class Timeline:
     def __init__(
         self,
         rules: str,
-        routing: Town,
+        routing: Any,
         catalogue: dict | None = None,
         unreachable: Iterable[str] | dict[str, int] = (),
         silent_delivery: bool = False,
         tick_ms: int = MINUTE,
     ) -> None:
         self.rules, self.routing, self.sites = rules, routing, catalogue or sites()
+        self._sensors = {f.get("id", f["properties"].get("id")): f["properties"] for f in self.sites["features"]}
         self.unreachable = unreachable if isinstance(unreachable, dict) else dict.fromkeys(unreachable, 0)
         self.silent_delivery, self.tick_ms = silent_delivery, tick_ms
         self.lines: list[tuple[int, str]] = []
@@ -123,7 +124,9 @@ class Timeline:
     def reads(self, name: str, *values: tuple[str | int, object]) -> Timeline:
         for clock, value in values:
             time = clock if isinstance(clock, int) else ms(clock)
-            self.lines.append((time, readings((time, name, value))))
+            sensor = self._sensors[name.partition("/")[0]]
+            text = readings((time, name, value), topic=sensor["kind"], key=sensor["zone"])
+            self.lines.append((time, text))
         return self
 
     def every(self, minutes: float, name: str, value: object, begin: str | int, end: str | int) -> Timeline:
