@@ -9,6 +9,8 @@ from strategies import rules_file
 from test_fold_contract import CALL, DEPTH, ms
 from timelines import Timeline, Town, route
 
+from alerts.cases.desk import Desk
+
 FLOOD = rules_file([DEPTH | {"id": "flood-depth"}], grace="0s")
 BUTTON = rules_file([CALL | {"id": "call"}], grace="0s")
 CREW = Town(flood=route("crew", "boss"))
@@ -124,6 +126,16 @@ def test_escalation_does_not_wait_for_receipts():
     story.at("02:15").expect("escalated red flood-depth/F1 to cat")
     story.run(until="02:18")
     assert story.case("flood-depth/F1").state == "open"  # nobody is known to have heard of it
+
+
+def test_when_the_routes_are_changed_the_chain_begins_anew_by_the_new_ones():
+    story = flood().reads("F1/depth", ("02:10", 0.30))
+    new = Town({"divers": "tom"}, flood=route("divers", "crew", name="new"))
+    story.on(ms("02:12"), lambda: story.desk.configure(new, *story.settings))
+    story.at("02:10").expect("opened red flood-depth/F1 to ann bob")
+    story.at("02:15").expect("escalated red flood-depth/F1 to tom")
+    story.at("02:20").expect("escalated red flood-depth/F1 to ann bob")
+    story.run(until="02:21")
 
 
 # Answering and closing
@@ -481,6 +493,25 @@ def test_a_higher_level_is_told_through_flapping_and_red_never_flaps():
 
 
 # What is written
+
+
+def test_what_somebody_says_of_the_time_is_believed_up_to_a_minute_ahead():
+    story = flood().reads("F1/depth", ("02:10", 0.15))
+    story.at("02:10").expect("opened blue flood-depth/F1 to ann bob")
+    for number, ahead in enumerate((20_000, 86_400_000)):
+        story.at("02:11").does("note", "ann", id=f"n-{number}", at=ms("02:11") + ahead, text="a clock of its own")
+    story.run(until="02:12")
+    assert story.changes()[-2:] == ["02:11:20 noted notified", "02:12:00 noted notified"]
+
+
+def test_an_exercise_says_so():
+    story = flood().reads("F1/depth", ("02:10", 0.15))
+    story.play("02:11")
+    desk = Desk(CREW, *story.settings, exercise=True)
+    out = [desk.apply(entry) for entry in story.entries]
+    messages = [message for one in out for message in (*one.cases, *one.notifications)]
+    assert messages
+    assert all(message.exercise for message in messages)
 
 
 def test_every_message_is_json_with_sorted_keys_that_reads_back():
