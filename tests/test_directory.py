@@ -10,6 +10,7 @@ import pytest
 from cryptography.fernet import Fernet
 from typer.testing import CliRunner
 
+from alerts.console.login import Login, Scope, check_password
 from alerts.routes import example, sealed
 from alerts.routes.directory import SHIPPED, Directory
 from alerts.routes.residents import AUDIT_FILE, AuditLog
@@ -237,6 +238,18 @@ def test_on_the_command_line_a_home_is_shown_with_a_reason_only(keys: Path, tmp_
     assert "crew: " in shown
     assert "黄婆婆" not in shown
     assert len(audit.read_text().splitlines()) == 1
+
+
+def test_a_password_becomes_a_hash_that_the_directory_takes() -> None:
+    code, hashed = run("password", stdin="four words will do\nfour words will do\n")
+    assert code == 0
+    login = parse(TEXT.replace("$argon2id$secret", hashed.strip())).people["p-2"].login
+    assert login is not None
+    given = Login("p-2", "李四", Scope("carer"), login.password)
+    assert check_password(given, "four words will do")
+    assert not check_password(given, "four words won't do")
+    with pytest.raises(InputError, match="at least 8"):
+        run("password", stdin="short\nshort\n")
 
 
 # -- editing --------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from alerts.routes.residents import ALL, AUDIT_FILE, AuditLog
 from alerts.source import Source
 from sensors.errors import InputError, RunError
 
+_SHORTEST = 8  # NIST SP 800-63B
 FileArgument = Annotated[Path, typer.Argument(metavar="DIRECTORY", help="The directory, encrypted or not.")]
 WhyOption = Annotated[str, typer.Option("--why", help="For the audit log: what you need it for, such as a case's id.")]
 
@@ -33,6 +34,17 @@ app = typer.Typer(
 def key(file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file, apart from the directory.")]) -> None:
     """Writes a new key to a new file, which only you may read. Keep a copy: without it the directory is lost."""
     sealed.new_key(file)
+
+
+@app.command()
+def password() -> None:
+    """Asks for a password, twice, and prints its hash for somebody's `login` in the directory."""
+    from alerts.console.login import hash_password
+
+    word = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    if len(word) < _SHORTEST:
+        raise InputError(f"a password has at least {_SHORTEST} characters", hint="a few words will do")
+    typer.echo(hash_password(word))
 
 
 @app.command()
