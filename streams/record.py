@@ -59,7 +59,7 @@ async def record(
         await consumer.start()
         lanes = await _lanes(consumer, places, from_ms, follow)
         with Writer(out) as capture:
-            if topics.RULES in there and set(names) & set(topics.READINGS):
+            if topics.RULES in there and set(names) & {*topics.READINGS, topics.ONCALL_LOG}:
                 await _write_editions(broker, prefix, capture)
             async for one in _merged(consumer, lanes, from_ms, until_ms, stop or asyncio.Event()):
                 headers = {name: value.decode("utf-8", "replace") for name, value in one.headers}

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -57,14 +57,21 @@ class OnCallTopics:
         self.written: Counter[str] = Counter()
         self._seq: Counter[str] = Counter()
         self._started = 0
-        asyncio.run(self._make())
+        self._loop = asyncio.new_event_loop()
+        self._do(self._make())
+
+    def close(self) -> None:
+        self._do(self._producer.stop())
+        self._loop.close()
+
+    def _do(self, what: Coroutine[Any, Any, Any]) -> Any:
+        return self._loop.run_until_complete(what)
 
     async def _make(self) -> None:
         await topics.ensure(self.broker, self.prefix, PARTITIONS, names=(*topics.ALL, *topics.ONCALL))
-        async with (
-            AIOKafkaProducer(bootstrap_servers=self.broker) as producer,
-            rules_log(self.broker, producer, self.prefix) as rules,
-        ):
+        self._producer = AIOKafkaProducer(bootstrap_servers=self.broker, acks="all")
+        await self._producer.start()
+        async with rules_log(self.broker, self._producer, self.prefix) as rules:
             await rules.publish(self.edition)
 
     def start(self, *options: str) -> Child:
@@ -107,29 +114,24 @@ class OnCallTopics:
         )  # fmt: skip
         return topics.RECEIPTS, notification.key.encode(), one.value
 
-    async def send(self, producer: AIOKafkaProducer, records: Iterable[tuple[str, bytes, bytes]]) -> None:
-        for topic, key, value in records:
-            await producer.send_and_wait(self.prefix + topic, value, key)
-            self.written[topic] += 1
-
-    async def tick(self, producer: AIOKafkaProducer, at_ms: int) -> None:
+    async def _tick(self, at_ms: int) -> None:
         places = [(name, p) for name in (topics.ALERTS, topics.ACTIONS) for p in range(PARTITIONS)]
-        await asyncio.gather(
-            *[await producer.send(self.prefix + name, tick(at_ms), CLOCK_KEY, p) for name, p in places]
-        )
+        send, value = self._producer.send, tick(at_ms)
+        await asyncio.gather(*[await send(self.prefix + name, value, CLOCK_KEY, p) for name, p in places])
 
     def feed(self, *records: tuple[str, bytes, bytes] | int) -> None:
         """Records, and times of ticks, one after the other."""
 
         async def run() -> None:
-            async with AIOKafkaProducer(bootstrap_servers=self.broker, acks="all") as producer:
-                for one in records:
-                    if isinstance(one, int):
-                        await self.tick(producer, one)
-                    else:
-                        await self.send(producer, [one])
+            for one in records:
+                if isinstance(one, int):
+                    await self._tick(one)
+                else:
+                    topic, key, value = one
+                    await self._producer.send_and_wait(self.prefix + topic, value, key)
+                    self.written[topic] += 1
 
-        asyncio.run(run())
+        self._do(run())
 
     def storm(self, seed: int, steps: int) -> list[list[tuple[str, bytes, bytes] | int]]:
         """Steps of a bad day: alerts of many gauges up and down, answers, notes, closings, each with a tick."""
@@ -158,7 +160,7 @@ class OnCallTopics:
     def told(self) -> Told:
         values: dict[str, list[bytes]] = {}
         for name in (topics.CASES, topics.NOTIFICATIONS):
-            found = asyncio.run(read_all(self.broker, [self.prefix + name], PARTITIONS))
+            found = self._do(read_all(self.broker, [self.prefix + name], PARTITIONS))
             values[name] = [record.value for record in found]
         return Told(values[topics.CASES], values[topics.NOTIFICATIONS])
 
@@ -170,7 +172,7 @@ class OnCallTopics:
 
     def folded(self) -> tuple[Told, Counter[str], int]:
         """What the log comes to by itself; how many records of each topic count in it; and its newest tick."""
-        found = asyncio.run(read_all(self.broker, [self.prefix + topics.ONCALL_LOG], PARTITIONS))
+        found = self._do(read_all(self.broker, [self.prefix + topics.ONCALL_LOG], PARTITIONS))
         reading, desk, told = Journal(), None, Told([], [])
         counted: Counter[str] = Counter()
         sources: set[tuple[Any, ...]] = set()
@@ -223,7 +225,7 @@ class OnCallTopics:
         if once:
             assert told.all == expected.all
         assert told.all.keys() == expected.all.keys()
-        last = asyncio.run(read_all(self.broker, [self.prefix + topics.CASES_LAST], PARTITIONS))
+        last = self._do(read_all(self.broker, [self.prefix + topics.CASES_LAST], PARTITIONS))
         newest = {Case.parse(value).key: value for value in expected.cases}
         assert {record.key.decode(): record.value for record in last} == newest
         return told

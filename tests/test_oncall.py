@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import pytest
 from oncall_pipeline import BY, START_MS, OnCallTopics
 from pipelines import ended, wait_for_line
+from typer.testing import CliRunner
+
+from sensors.errors import InputError, RunError
+from streams.commands import app
+from streams.record import record
 
 pytest_plugins = ["brokers"]
 
 
 @pytest.fixture
-def topics_of(broker: str, prefix: str, tmp_path: Path) -> OnCallTopics:
-    return OnCallTopics(broker, prefix, tmp_path)
+def topics_of(broker: str, prefix: str, tmp_path: Path) -> Iterator[OnCallTopics]:
+    made = OnCallTopics(broker, prefix, tmp_path)
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def embedded(embedded_broker: str, prefix: str, tmp_path: Path) -> OnCallTopics:
-    return OnCallTopics(embedded_broker, prefix, tmp_path)
+def embedded(embedded_broker: str, prefix: str, tmp_path: Path) -> Iterator[OnCallTopics]:
+    made = OnCallTopics(embedded_broker, prefix, tmp_path)
+    yield made
+    made.close()
 
 
-def kapok(on: OnCallTopics, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "streams", "alerts", *arguments, "--broker", on.broker, "--prefix", on.prefix]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+class Said(NamedTuple):
+    code: int
+    stdout: str
+    stderr: str
+
+
+def kapok(on: OnCallTopics, *arguments: str) -> Said:
+    """``kapok alerts``, as ``main`` runs it."""
+    ran = CliRunner().invoke(
+        app, ["alerts", arguments[0], "--broker", on.broker, "--prefix", on.prefix, *arguments[1:]]
+    )
+    code = {InputError: 2, RunError: 3}.get(type(ran.exception), ran.exit_code)  # type: ignore[arg-type]
+    return Said(code, ran.stdout, f"{ran.stderr}{ran.exception or ''}")
 
 
 def test_an_alert_becomes_a_case_that_is_told_answered_and_closed(topics_of: OnCallTopics) -> None:
@@ -47,16 +69,16 @@ def test_an_alert_becomes_a_case_that_is_told_answered_and_closed(topics_of: OnC
         on.until(lambda: on.cases()[-1].state == "notified", running)
 
         found = kapok(on, "list", "--json")
-        assert found.returncode == 0, found.stderr
+        assert found.code == 0, found.stderr
         assert [json.loads(line)["site"] for line in found.stdout.splitlines()] == [site]
         done = kapok(on, "ack", site, "--by", BY, "--lang", "en")
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.stderr
         assert "acknowledged" in done.stdout
         on.feed(START_MS + 3_600_000)  # nobody else is called
         done = kapok(
             on, "close", f"flood-depth/{site}", "--by", BY, "--outcome", "helped", "--satisfaction", "5", "--json"
         )
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.stderr
         assert json.loads(done.stdout)["outcome"] == "helped"
         assert kapok(on, "list", "--json").stdout == ""
         assert running[0].stop() == 0
@@ -78,17 +100,14 @@ def test_bad_actions_are_refused_in_words(embedded: OnCallTopics) -> None:
             (("silence", "--by", BY, "-m", "why", "--site", site, "--for", "long"), "--for"),
         ):
             refused = kapok(on, *arguments)
-            assert refused.returncode == 2, (arguments, refused)
+            assert refused.code == 2, (arguments, refused)
             assert said in refused.stderr, (arguments, refused)
-    nothing = subprocess.run(
-        [sys.executable, "-m", "streams", "alerts", "list", "--broker", on.broker, "--prefix", "none."],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert nothing.returncode == 3
+    nothing = kapok(on, "list", "--prefix", "none.")
+    assert nothing.code == 3
     assert "kapok oncall" in nothing.stderr
 
 
-def storm(on: OnCallTopics, seed: int, steps: int, at: dict[int, Callable[[], None]], pause: float = 0.1) -> int:
+def storm(on: OnCallTopics, seed: int, steps: int, at: dict[int, Callable[[], None]], pause: float = 0.05) -> int:
     """Feeds a storm, and does something before some of its steps; gives the time that it ends."""
     for number, records in enumerate(on.storm(seed, steps)):
         if number in at:
@@ -99,8 +118,8 @@ def storm(on: OnCallTopics, seed: int, steps: int, at: dict[int, Callable[[], No
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_killed_anywhere_it_repeats_and_loses_nothing(topics_of: OnCallTopics, seed: int) -> None:
-    on, rng, steps = topics_of, Random(seed), 40
+def test_killed_anywhere_it_repeats_and_loses_nothing(topics_of: OnCallTopics, tmp_path: Path, seed: int) -> None:
+    on, rng, steps = topics_of, Random(seed), 24
     with ended(on.start()) as running:
         on.until_ready(*running)
 
@@ -114,10 +133,16 @@ def test_killed_anywhere_it_repeats_and_loses_nothing(topics_of: OnCallTopics, s
         assert running[0].stop() == 0
     told = on.assert_exact()
     assert len(told.notifications) > 50
+    capture, again = tmp_path / "log.jsonl", tmp_path / "again.jsonl"
+    asyncio.run(record(on.broker, capture, prefix=on.prefix, names=["oncall.log"]))
+    command = [sys.executable, "-m", "streams", "replay", str(capture), "--oncall", str(again)]
+    replayed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert replayed.returncode == 0, replayed.stderr
+    assert Counter(again.read_bytes().splitlines()) == Counter(told.notifications)
 
 
 def test_a_standby_takes_over(topics_of: OnCallTopics) -> None:
-    on, steps = topics_of, 40
+    on, steps = topics_of, 24
     with ended(on.start()) as running:
         on.until_ready(running[0])
         running.append(on.start())
@@ -131,14 +156,14 @@ def test_a_standby_takes_over(topics_of: OnCallTopics) -> None:
             time.sleep(1)
             assert running[1].stop() == 0
 
-        end = storm(on, 3, steps, {10: kill, 30: stop})
+        end = storm(on, 3, steps, {6: kill, 18: stop})
         on.until_done(end, running[2:])
         assert running[2].stop() == 0
     on.assert_exact()
 
 
 def test_one_that_was_cut_off_and_comes_back_does_no_harm(topics_of: OnCallTopics) -> None:
-    on, steps = topics_of, 40
+    on, steps = topics_of, 24
     with ended(on.start()) as running:
         on.until_ready(running[0])
         running.append(on.start())
@@ -150,7 +175,7 @@ def test_one_that_was_cut_off_and_comes_back_does_no_harm(topics_of: OnCallTopic
             wait_for_line(running[1], "on-call works")
             os.kill(running[0].pid, signal.SIGCONT)
 
-        end = storm(on, 4, steps, {10: freeze, 30: thaw})
+        end = storm(on, 4, steps, {6: freeze, 18: thaw})
         on.until_done(end, running)
     on.assert_exact(once=False)
 

@@ -51,7 +51,8 @@ def oncall(
     # Where no broker answers at the start that is the message of the end.
     logging.getLogger("aiokafka").addFilter(lambda record: 'Unable connect to "' not in str(record.msg))
     from streams import topics  # here, because these take a while to import
-    from streams.oncall.process import Files, OnCall
+    from streams.oncall.files import Files
+    from streams.oncall.process import OnCall
 
     said = ""
 

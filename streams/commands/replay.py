@@ -18,13 +18,15 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from alerts import comparison
 from alerts.alert import iso
 from alerts.comparison import Body, Comparison
-from alerts.edition import recorded
+from alerts.edition import Edition, recorded
 from alerts.levels import LEVEL_NAMES
 from sensors import capture as captures
 from sensors.connection import forget_settings
 from sensors.errors import InputError
 from sensors.seal import Seal
 from streams.commands.options import RulesOption, SitesOption, catalogue_of, rulebook_of, time_ms
+from streams.oncall.files import Files
+from streams.oncall.rehearsal import Rehearsed, has_log, of_alerts, of_log
 from streams.replay import Progress as OnProgress
 from streams.replay import Replayed
 from streams.replay import replay as fold_capture
@@ -45,6 +47,11 @@ def replay(
     until: Annotated[str | None, typer.Option(help="Ticks go on to this time after the last line (ISO, UTC).")] = None,
     expect: Annotated[Path | None, typer.Option(help="Alerts to compare with; exit 1 if they differ.")] = None,
     against: Annotated[Path | None, typer.Option(help="Other rules: shows what would have changed.")] = None,
+    oncall: Annotated[
+        Path | None, typer.Option(help="Where the notifications go: what was told to whom, or would have been.")
+    ] = None,
+    routes: Annotated[Path | None, typer.Option(help="With --oncall: as if these routes had held.")] = None,
+    directory: Annotated[Path | None, typer.Option(help="With --oncall: as if these people had been there.")] = None,
     through: Annotated[Through | None, typer.Option(help="kafka: through a broker and workers.")] = None,
     broker: Annotated[
         str | None,
@@ -67,7 +74,9 @@ def replay(
         raise InputError("--broker, --workers, --speed and --prefix go with --through kafka")
     if through is not None and workers == 0 and not (broker and prefix is not None):
         raise InputError("--workers 0 needs --broker and --prefix", hint="those that the workers were started with")
-    for option, file in (("--out", out), ("--rejected", rejected)):
+    if oncall is None and (routes or directory):
+        raise InputError("--routes and --directory go with --oncall")
+    for option, file in (("--out", out), ("--rejected", rejected), ("--oncall", oncall)):
         if file is not None and str(file) != "-" and not file.parent.is_dir():
             raise InputError(f"{option}: the folder {file.parent} does not exist", hint="make it first")
     golden = None if expect is None else comparison.read_alerts(expect)
@@ -78,6 +87,7 @@ def replay(
         raise InputError("cannot read the capture: no such file", file=capture)
     seal = Seal.configured()
     editions = recorded(capture, seal) if sites is None and rules is None else None
+    people = Files(routes, directory).read()[0] if oncall is not None else None
 
     with _bar(capture.name) as progress:
         if through is None:
@@ -122,6 +132,14 @@ def replay(
     if rejected is not None:
         _write(rejected, replayed.rejected)
     _summary(stderr, replayed)
+    if oncall is not None and people is not None:
+        if has_log(capture):
+            rehearsed = of_log(capture, editions, people if routes or directory else None)
+        else:
+            edition = editions.by_generation[max(editions.by_generation)] if editions else Edition.read(rules, sites)
+            rehearsed = of_alerts(capture, replayed, edition, people, until_ms)
+        _write(oncall, rehearsed.lines())
+        _told(stderr, rehearsed)
     if before is not None:
         _changes(Console(highlight=False, soft_wrap=True), comparison.compare(before.bodies(), replayed.bodies()))
     if golden is not None:
@@ -185,6 +203,19 @@ def _summary(console: Console, replayed: Replayed) -> None:
         + (f" ({by_level})" if by_level else "")
         + f", {len(replayed.rejected):,} rejected"
         + (f" ({by_reason})" if by_reason else "")
+    )
+
+
+def _told(console: Console, rehearsed: Rehearsed) -> None:
+    cases = rehearsed.newest().values()
+    people = {one.to for one in rehearsed.notifications}
+    whys = Counter(one.why for one in rehearsed.notifications)
+    by_why = ", ".join(f"{count} {why}" for why, count in whys.most_common())
+    console.print(
+        f"{len(rehearsed.notifications):,} notifications to {len(people):,} people"
+        + (f" ({by_why})" if by_why else "")
+        + f", {len(cases):,} cases, {sum(case.state != 'closed' for case in cases):,} of them open at the end"
+        + (", as an exercise" if any(case.exercise for case in cases) else "")
     )
 
 

@@ -7,22 +7,18 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
-from alerts.routes import directory as directories
-from alerts.routes import routes as routes_files
-from alerts.routes.directory import Directory
-from alerts.routes.routes import Routes
 from sensors.connection import connection
 from sensors.errors import InputError, RunError
 from streams import health, topics
 from streams.metrics import Finder, Found, registry
 from streams.oncall.election import Election, standing
+from streams.oncall.files import Files
 from streams.oncall.term import Term
 from streams.patience import patient
 from streams.rules_log import RulesLog, rules_log
@@ -41,18 +37,6 @@ class Health(NamedTuple):
     role: str
     offset: int
     clock: int | None
-
-
-class Files(NamedTuple):
-    """Where routes and directory are; None: those that are shipped, with invented people."""
-
-    routes: Path | None = None
-    directory: Path | None = None
-
-    def read(self) -> tuple[Routes, Directory]:
-        """Both, checked; InputError says what is wrong where."""
-        directory = Directory.load(self.directory or directories.SHIPPED)
-        return Routes.load(self.routes or routes_files.SHIPPED, directory.duty), directory
 
 
 class OnCall:

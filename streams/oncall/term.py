@@ -8,7 +8,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -65,7 +65,7 @@ class Term:
     async def run(self, over: Awaitable[Any]) -> None:
         """Works until ``over`` is done or another has claimed the log; RunError or KafkaError when it cannot."""
         async with contextlib.AsyncExitStack() as stack:
-            source, own = [await stack.enter_async_context(_consumer(self._broker)) for _ in range(2)]
+            source, own = [await stack.enter_async_context(consuming(self._broker)) for _ in range(2)]
             self._intake = Intake(source, self._producer, self._prefix, self._partitions, self.name)
             await self._intake.claim()
             await self._restore(source)
@@ -210,7 +210,8 @@ class Term:
 
 
 @contextlib.asynccontextmanager
-async def _consumer(broker: str) -> Any:
+async def consuming(broker: str) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer for partitions that it is told, ready at once for each of them."""
     consumer = AIOKafkaConsumer(
         **connection(broker),
         enable_auto_commit=False,
