@@ -1,9 +1,9 @@
 """kapok alone: ``uv run python -m bench [core] [kafka] [latency]``, all of them without a name.
 
 ``dirt`` (a million spoiled records), ``long`` (a day of 10,000 sensors) and ``month`` (on-call, with staff who answer
-late or never) take minutes each, and ``console`` wants a Chromium, so they are to be named; they exit 1 when something
-good is lost, memory grows, or somebody was left un-notified or a case open. ``kapok bench`` measures kapok against its
-peers.
+late or never) take minutes each, ``console`` wants a Chromium, and ``oncall`` (an alert → its first notification) an
+Apache Kafka, so they are to be named; they exit 1 when something good is lost, memory grows, or somebody was left
+un-notified or a case open. ``kapok bench`` measures kapok against its peers.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import console as on_call
-from bench import core, dirt, latency, long, month
+from bench import core, dirt, latency, long, month, oncall
 from bench.contest import COURSES, KAPOK, contest
 from sensors.errors import RunError
 
 ROUNDS = 3
-ENDURANCE = {"console": on_call.rows, "dirt": dirt.rows, "long": long.rows, "month": month.rows}
+ENDURANCE = {"console": on_call.rows, "dirt": dirt.rows, "long": long.rows, "month": month.rows, "oncall": oncall.rows}
 
 
 def main() -> None:

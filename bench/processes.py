@@ -17,6 +17,12 @@ def start_worker(broker: str, folder: Path, sites: Path, *more: str | Path) -> C
     return Child("kapok", [*command, "--sites", sites, *more], folder / "worker.log")
 
 
+def start_oncall(broker: str, folder: Path) -> Child:
+    """kapok's on-call, without console and delivery, whose log goes to the folder."""
+    command: list[str | Path] = [sys.executable, "-m", "streams", "oncall", "--no-console", "--no-delivery"]
+    return Child("oncall", [*command, "--broker", broker], folder / "oncall.log")
+
+
 def peak_mb(pid: int) -> float:
     """The most memory that a process has had so far, in MB (Linux; elsewhere not a number)."""
     return _status(pid, "VmHWM")

@@ -1,4 +1,4 @@
-"""The demo: an embedded broker, workers, a simulated day on the four topics, and the alerts that come of it."""
+"""The demo: an embedded broker, workers, a simulated day on the four topics, its alerts, and on-call to be played."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from sensors.clock import CLOCK_KEY, tick
 from sensors.gateway import Gateway
-from sensors.quantities import KINDS, topic
 from sensors.simulators import Run
 from streams import topics
 from streams.alert_board import AlertBoard
 from streams.child import Child
 from streams.crew import Crew
 from streams.embedded_broker import EmbeddedBroker
+from streams.oncall.players import Players
 
 PREFIX = "demo."
 PARTITIONS = 4
@@ -31,7 +31,7 @@ class Demo:
     """Runs until the simulated time is over, ``seconds`` have passed, or it is cancelled; then nothing is left running.
 
     ``speed``: seconds of event time a second. ``ahead_ms``: so much of the simulated time is published at once at
-    first, so that there is something to see.
+    first, so that there is something to see. ``players``: who may come into the console.
     """
 
     def __init__(
@@ -41,23 +41,27 @@ class Demo:
         *,
         speed: float,
         workers: int,
+        players: Players,
         ahead_ms: int = 0,
         seconds: float | None = None,
     ) -> None:
         self._run, self._board, self._speed, self._workers = run, board, speed, workers
-        self._ahead_ms, self._seconds = ahead_ms, seconds
+        self._players, self._ahead_ms, self._seconds = players, ahead_ms, seconds
 
     async def run(self) -> None:
         """RunError where the broker or a worker ends before its time."""
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kapok-demo-")))
             broker = stack.enter_context(EmbeddedBroker())
-            await topics.ensure(broker.address, PREFIX, PARTITIONS, live=False)
+            names = (*topics.ALL, *topics.ONCALL)
+            await topics.ensure(broker.address, PREFIX, PARTITIONS, live=False, names=names)
             crew = stack.enter_context(Crew([broker.address] * self._workers, PREFIX, folder))
+            oncall = self._players.start(broker.address, PREFIX, folder)
+            stack.callback(oncall.stop, 10)
             tasks = [
                 asyncio.create_task(self._publish(broker.address)),
                 asyncio.create_task(self._collect(broker.address)),
-                asyncio.create_task(_watch([broker.process, *crew.workers])),
+                asyncio.create_task(_watch([broker.process, *crew.workers, oncall])),
             ]
             try:
                 await asyncio.wait(tasks, timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -96,12 +100,12 @@ class Demo:
 
 @contextlib.asynccontextmanager
 async def _ticks(broker: str) -> AsyncIterator[Callable[[int], Awaitable[None]]]:
-    """Writes a time (ms) to every partition of the reading topics: the simulated time, not that of the wall."""
+    """Writes a time (ms) to every partition that gets ticks: the simulated time, not that of the wall."""
     producer = AIOKafkaProducer(bootstrap_servers=broker, acks="all")
     await producer.start()
 
     async def tick_all(time_ms: int) -> None:
-        places = [(PREFIX + topic(kind), partition) for kind in KINDS for partition in range(PARTITIONS)]
+        places = [(PREFIX + name, partition) for name in topics.TICKED for partition in range(PARTITIONS)]
         value = tick(time_ms)
         sent = [await producer.send(name, value, CLOCK_KEY, p, timestamp_ms=time_ms) for name, p in places]
         await asyncio.gather(*sent)

@@ -8,7 +8,7 @@ import locale
 import logging
 import signal
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -21,6 +21,9 @@ from sensors.seal import forget_key
 from sensors.simulators import SCENARIOS, Run, simulate
 from streams.alert_board import AlertBoard
 from streams.commands.options import seconds
+
+if TYPE_CHECKING:
+    from streams.oncall.players import Players
 
 HOUR_MS = 3_600_000
 DAY_STARTS_AT = 14.0  # local hour: the squall of the simulated day comes in the afternoon
@@ -54,24 +57,28 @@ def demo(
     run = simulate(scenario, catalogue, seed=seed, start_ms=start_ms, hours=24 - DAY_STARTS_AT if start_ms else None)
     language = lang or (Lang.zh if (locale.getlocale()[0] or "").lower().startswith(("zh", "chinese")) else Lang.en)
     console = Console(highlight=False)
-    about = f"{scenario}, seed {seed}, {speed:g}×"
+    from streams.oncall.players import Players  # here, because it takes a while to import
+
+    players = Players()
+    about = f"{scenario}, seed {seed}, {speed:g}×  {players.about(language.value)}"
     board = AlertBoard(catalogue, rulebook, language.value, about)
     if not console.is_terminal:
+        console.print(players.about(language.value), soft_wrap=True)
         board.on_alert = lambda alert: console.print(board.line(alert), soft_wrap=True)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_show(run, board, console, speed, workers, lasts))
+        asyncio.run(_show(run, board, console, players, speed, workers, lasts))
     console.print(board.summary())
 
 
 async def _show(
-    run: Run, board: AlertBoard, console: Console, speed: float, workers: int, seconds: float | None
+    run: Run, board: AlertBoard, console: Console, players: Players, speed: float, workers: int, seconds: float | None
 ) -> None:
     from streams.demo import Demo  # here, because its client takes a while to import
 
     task = asyncio.current_task()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, lambda: task and task.cancel())
-    demo = Demo(run, board, speed=speed, workers=workers, ahead_ms=AHEAD_MS, seconds=seconds)
+    demo = Demo(run, board, players=players, speed=speed, workers=workers, ahead_ms=AHEAD_MS, seconds=seconds)
     with contextlib.suppress(asyncio.CancelledError):
         if not console.is_terminal:
             await demo.run()

@@ -33,6 +33,15 @@ def oncall(
     partitions: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Of each topic, when they are made; else 8.")
     ] = None,
+    console: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the console is served.")] = "127.0.0.1:8480",
+    name: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="A name by which the console is reached, too.")
+    ] = None,
+    certificate: Annotated[Path | None, typer.Option(metavar="F", help="For https, with --key.")] = None,
+    key: Annotated[Path | None, typer.Option(metavar="F", help="Of the certificate.")] = None,
+    behind_https: Annotated[
+        bool, typer.Option("--behind-https", help="A proxy before the console speaks https.")
+    ] = False,
     no_console: Annotated[bool, typer.Option("--no-console", help="Serve no console.")] = False,
     no_delivery: Annotated[bool, typer.Option("--no-delivery", help="Only decide; others tell people.")] = False,
     health: Annotated[
@@ -64,9 +73,16 @@ def oncall(
             loop.add_signal_handler(number, stop.set)
         files = Files(routes, directory)
         files.read()  # what is wrong there is said before anything is made
+        served = None
+        if not no_console:
+            from streams.oncall.console import Console, ConsoleSettings
+
+            settings = ConsoleSettings(console, tuple(name or ()), certificate, key, behind_https)
+            settings.check()
+            served = Console(settings)
         try:
             count = await topics.ensure(broker, prefix, partitions, names=(*topics.ALL, *topics.ONCALL))
-            running = OnCall(broker, files, prefix=prefix, partitions=count, health=health)
+            running = OnCall(broker, files, prefix=prefix, partitions=count, health=health, console=served)
             loop.add_signal_handler(signal.SIGHUP, running.reload)
             await running.run(stop)
         except RunError as error:

@@ -50,20 +50,18 @@ _READINGS_EVERY_S = 0.25
 _DAY_MS = 86_400_000
 
 
-class Readers(Protocol):
+class Who(Protocol):
     """Whose directory it is: it may be read again."""
 
     @property
     def directory(self) -> Directory: ...
-    @property
-    def routes(self) -> Routes: ...
 
 
 class TopicFeed:
     """``Feed`` of the console: ``await open()``, then ``run()`` until cancelled."""
 
     def __init__(
-        self, broker: str, prefix: str, partitions: int, edition: Edition, who: Readers, producer: AIOKafkaProducer
+        self, broker: str, prefix: str, partitions: int, edition: Edition, who: Who, producer: AIOKafkaProducer
     ) -> None:
         self._broker, self._prefix, self._partitions = broker, prefix, partitions
         self._who, self._producer, self._edition = who, producer, edition

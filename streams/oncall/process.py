@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -23,6 +23,9 @@ from streams.oncall.term import Term
 from streams.patience import patient
 from streams.rules_log import RulesLog, rules_log
 from streams.state_log import state_producer
+
+if TYPE_CHECKING:
+    from streams.oncall.console import Console  # which takes a while to import, and is not always wanted
 
 log = logging.getLogger("kapok")
 
@@ -43,10 +46,18 @@ class OnCall:
     """Alerts to cases to notifications: ``await OnCall(…).run(stop)``. Any number may run; one works at a time."""
 
     def __init__(
-        self, broker: str, files: Files, *, prefix: str = "", partitions: int, health: str | None = None
+        self,
+        broker: str,
+        files: Files,
+        *,
+        prefix: str = "",
+        partitions: int,
+        health: str | None = None,
+        console: Console | None = None,
     ) -> None:
         self.broker, self.prefix, self.partitions, self._files = broker, prefix, partitions, files
-        self.routes, self.directory = files.read()
+        self._console = console
+        self._read()
         self._health_address, self._term, self._role = health, None, "starting"  # type: str | None, Term | None, str
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -86,12 +97,17 @@ class OnCall:
     def reload(self) -> None:
         """Reads routes and directory again; what cannot be used changes nothing."""
         try:
-            self.routes, self.directory = self._files.read()
+            self._read()
         except InputError as error:
             log.error("routes and directory stay as they were: %s", error)
             return
         if self._term is not None:
             self._term.look_again(again=True)
+
+    def _read(self) -> None:
+        self.routes, self.directory = self._files.read()
+        if self._console is not None:
+            self._console.read(self.directory)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until ``stop`` is set; RunError when it cannot go on."""
@@ -106,7 +122,7 @@ class OnCall:
                 stack.push_async_callback(_in_time, producer.stop)
                 await producer.start()
             rules = await stack.enter_async_context(rules_log(self.broker, None, self.prefix))
-            tasks = [rules.follow(self._look_again), self._work(rules, stop)]
+            tasks = [rules.follow(self._look_again), self._serve(rules), self._work(rules, stop)]
             running = [asyncio.create_task(self._guarded(task)) for task in tasks]
             try:
                 ends: list[asyncio.Future[Any]] = [running[-1], self._failure]
@@ -121,6 +137,14 @@ class OnCall:
     def _look_again(self) -> None:
         if self._term is not None:
             self._term.look_again()
+
+    async def _serve(self, rules: RulesLog) -> None:
+        if self._console is None:
+            return
+        while not rules.editions:
+            await asyncio.sleep(_AGAIN_S)
+        edition = rules.editions[rules.newest]
+        await self._console.run(self.broker, self.prefix, self.partitions, edition, self, self._producer)
 
     async def _work(self, rules: RulesLog, stop: asyncio.Event) -> None:
         if not rules.editions:
