@@ -71,7 +71,7 @@ ROLES: Final = {
         groups=("kapok",),
     ),
     "oncall": Role(
-        reads=(ALERTS, LAST, ACTIONS, RULES, *ONCALL),
+        reads=(*READINGS, ALERTS, LAST, ACTIONS, RULES, *ONCALL),
         writes=(ACTIONS, ONCALL_LOG, ONCALL_STATE, CASES, CASES_LAST, NOTIFICATIONS, RECEIPTS),
         looks_at=(*ALL, *ONCALL),
         groups=("kapok-oncall", "kapok-delivery"),

@@ -91,11 +91,11 @@ class Console:
                 serving = asyncio.create_task(server.serve())
                 log.info("the console is at %s", server.address)
                 await asyncio.wait({feeding, serving}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (feeding, serving):
-                if task is not None and task.done():
-                    task.result()
+            for ended in (feeding, serving):
+                if ended is not None and ended.done():
+                    ended.result()
         finally:
             server.should_exit = True
-            for task in (feeding, waiting):
-                task.cancel()
+            feeding.cancel()
+            waiting.cancel()
             await asyncio.gather(feeding, waiting, *([serving] if serving else []), return_exceptions=True)

@@ -75,7 +75,9 @@ class TopicFeed:
     def duty(self) -> Sequence[Duty]:
         minute, directory = self._board.clock_ms // 60_000, self._who.directory
         if self._duty[0] != (minute, id(directory)):
-            self._duty = ((minute, id(directory)), [self._on_duty(directory, group) for group in directory.duty.groups])
+            homes = tuple(f"-{home}" for home in directory.homes)  # whose relatives are nobody else's business
+            groups = [group for group in directory.duty.groups if not group.endswith(homes)]
+            self._duty = ((minute, id(directory)), [self._on_duty(directory, group) for group in groups])
         return self._duty[1]
 
     async def submit(self, action: Action) -> None:
@@ -92,7 +94,8 @@ class TopicFeed:
         now, people = self._board.clock_ms, directory.people
         on_duty = [Person(one, people[one].name) for one in directory.duty.on_duty(group, now) if one in people]
         changes = directory.duty.changes(group, now, now + _DAY_MS)
-        return Duty(group, group, tuple(on_duty), next((at for at in changes if at > now), None))
+        until = next((at for at in changes if at > now), None)
+        return Duty(group, directory.names.get(group, group), tuple(on_duty), until)
 
     async def _read_back(self, consumer: AIOKafkaConsumer) -> None:
         await self._read_silences()
