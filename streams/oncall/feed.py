@@ -23,6 +23,7 @@ from alerts.routes.directory import Directory
 from alerts.routes.routes import Routes
 from sensors.clock import CLOCK_KEY, read_ticks
 from sensors.quantities import KINDS, topic
+from sensors.record import Record
 from streams import topics
 from streams.oncall import checkpoint
 from streams.oncall.actions import submit
@@ -169,7 +170,8 @@ class TopicFeed:
         while True:
             fetched = await consumer.getmany(timeout_ms=1000, max_records=_READINGS_RECORDS)
             for place, records in fetched.items():
-                self._board.readings(kinds[place.topic], records)
+                taken = [Record(*place, one.offset, one.timestamp, one.key, one.value) for one in records]
+                self._board.readings(kinds[place.topic], taken)
                 if (end := consumer.highwater(place) or 0) - records[-1].offset > _BEHIND:
                     consumer.seek(place, end - _RECENT)
             if sum(map(len, fetched.values())) < _READINGS_RECORDS:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("kapok")
 
 _STOP_S = 5.0
-_AGAIN_S = 0.5
+_AGAIN_S, _CONSOLE_AGAIN_S = 0.5, 5.0
 
 
 class Health(NamedTuple):
@@ -143,8 +143,15 @@ class OnCall:
             return
         while not rules.editions:
             await asyncio.sleep(_AGAIN_S)
-        edition = rules.editions[rules.newest]
-        await self._console.run(self.broker, self.prefix, self.partitions, edition, self, self._producer)
+        while True:
+            edition = rules.editions[rules.newest]
+            try:
+                await self._console.run(self.broker, self.prefix, self.partitions, edition, self, self._producer)
+            except RunError:
+                raise
+            except Exception as error:  # people are told all the same
+                log.error("the console failed, and is started again", exc_info=error)
+            await asyncio.sleep(_CONSOLE_AGAIN_S)
 
     async def _work(self, rules: RulesLog, stop: asyncio.Event) -> None:
         if not rules.editions:
