@@ -12,7 +12,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
 from test_kafka_worker import read_all
 
 from alerts.alert import iso
@@ -28,6 +27,7 @@ from streams import topics
 from streams.child import Child
 from streams.oncall import journal
 from streams.oncall.journal import Config, Journal
+from streams.oncall.producer import started
 from streams.rules_log import rules_log
 
 PARTITIONS = 4
@@ -69,8 +69,7 @@ class OnCallTopics:
 
     async def _make(self) -> None:
         await topics.ensure(self.broker, self.prefix, PARTITIONS, names=(*topics.ALL, *topics.ONCALL))
-        self._producer = AIOKafkaProducer(bootstrap_servers=self.broker, acks="all")
-        await self._producer.start()
+        self._producer = await started(self.broker)
         async with rules_log(self.broker, self._producer, self.prefix) as rules:
             await rules.publish(self.edition)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -20,7 +21,9 @@ from oncall_pipeline import BY, START_MS, OnCallTopics
 from pipelines import ended, wait_for_line
 from typer.testing import CliRunner
 
+from alerts.routes import routes as routes_files
 from sensors.errors import InputError, RunError
+from streams.apache_kafka import ApacheKafka
 from streams.commands import app
 from streams.record import record
 
@@ -37,6 +40,13 @@ def topics_of(broker: str, prefix: str, tmp_path: Path) -> Iterator[OnCallTopics
 @pytest.fixture
 def embedded(embedded_broker: str, prefix: str, tmp_path: Path) -> Iterator[OnCallTopics]:
     made = OnCallTopics(embedded_broker, prefix, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def kafka(apache_kafka: str, prefix: str, tmp_path: Path) -> Iterator[OnCallTopics]:
+    made = OnCallTopics(apache_kafka, prefix, tmp_path)
     yield made
     made.close()
 
@@ -117,9 +127,8 @@ def storm(on: OnCallTopics, seed: int, steps: int, at: dict[int, Callable[[], No
     return START_MS + (steps - 1) * 45_000 + 2_000
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_anywhere_it_repeats_and_loses_nothing(topics_of: OnCallTopics, tmp_path: Path, seed: int) -> None:
-    on, rng, steps = topics_of, Random(seed), 24
+def test_killed_anywhere_it_repeats_and_loses_nothing(topics_of: OnCallTopics, tmp_path: Path) -> None:
+    on, rng, steps = topics_of, Random(1), 24
     with ended(on.start()) as running:
         on.until_ready(*running)
 
@@ -128,7 +137,7 @@ def test_killed_anywhere_it_repeats_and_loses_nothing(topics_of: OnCallTopics, t
             running[0].kill()
             running[0] = on.start()
 
-        end = storm(on, seed, steps, dict.fromkeys(rng.sample(range(2, steps), 4), kill))
+        end = storm(on, 1, steps, dict.fromkeys(rng.sample(range(2, steps), 3), kill))
         on.until_done(end, running)
         assert running[0].stop() == 0
     told = on.assert_exact()
@@ -162,8 +171,9 @@ def test_a_standby_takes_over(topics_of: OnCallTopics) -> None:
     on.assert_exact()
 
 
-def test_one_that_was_cut_off_and_comes_back_does_no_harm(topics_of: OnCallTopics) -> None:
-    on, steps = topics_of, 24
+@pytest.mark.kafka
+def test_one_that_was_cut_off_and_comes_back_does_no_harm(kafka: OnCallTopics) -> None:
+    on, steps = kafka, 24
     with ended(on.start()) as running:
         on.until_ready(running[0])
         running.append(on.start())
@@ -180,9 +190,9 @@ def test_one_that_was_cut_off_and_comes_back_does_no_harm(topics_of: OnCallTopic
     on.assert_exact(once=False)
 
 
-def test_alerts_from_before_its_first_start_are_told_while_they_last(topics_of: OnCallTopics) -> None:
+def test_alerts_from_before_its_first_start_are_told_while_they_last(embedded: OnCallTopics) -> None:
     """Of those that are over nobody is told; of those that fire everybody is."""
-    on, (over, fires) = topics_of, (topics_of.gauges[0].id, topics_of.gauges[1].id)
+    on, (over, fires) = embedded, (embedded.gauges[0].id, embedded.gauges[1].id)
     before = [on.alert(over, 3, START_MS), on.alert(over, 0, START_MS + 1, 3), on.alert(fires, 3, START_MS + 2)]
     lasts = [("alerts.last", key, value) for _, key, value in before]
     on.feed(*before, *lasts, START_MS + 1000)
@@ -193,3 +203,55 @@ def test_alerts_from_before_its_first_start_are_told_while_they_last(topics_of: 
         on.until(lambda: len(on.cases()) >= 2, running)
     assert {case.site for case in on.cases()} == {over, fires}
     assert {one.level for one in on.notifications() if one.to} == {3, 4}
+
+
+@pytest.mark.kafka
+def test_a_broker_that_is_killed_and_comes_back_loses_nothing(java: None, tmp_path: Path) -> None:
+    with ApacheKafka(tmp_path / "kafka") as broker:
+        on, steps = OnCallTopics(broker.address, "", tmp_path), 24
+        with contextlib.closing(on), ended(on.start()) as running:
+            on.until_ready(*running)
+
+            def restart() -> None:
+                broker.process.kill()
+                broker.start()
+
+            end = storm(on, 5, steps, {8: restart})
+            on.until_done(end, running)
+            assert running[0].stop() == 0
+            on.assert_exact()
+
+
+def test_routes_that_are_read_again_hold_from_then_on(embedded: OnCallTopics, tmp_path: Path) -> None:
+    """And what cannot be used changes nothing; the old ones do not come back by a restart with the old file."""
+    on, routes = embedded, tmp_path / "routes.toml"
+    shipped = routes_files.SHIPPED.read_text()
+    everything = (
+        '[[route]]\nid = "all"\nsteps = [{ tell = "control-room", wait = "5m" }]\nlast_resort = "control-room"\n'
+    )
+    everything += "otherwise = true\n"
+    routes.write_text(shipped)
+    sites = [gauge.id for gauge in on.gauges]
+    with ended(on.start("--routes", str(routes))) as running:
+        on.until_ready(*running)
+        on.feed(START_MS, on.alert(sites[0], 4, START_MS + 500), START_MS + 1000)
+        on.until(lambda: len(on.notifications()) > 0, running)
+        routes.write_text("[[route]]")
+        running[0].send(signal.SIGHUP)
+        wait_for_line(running[0], "routes and directory stay as they were")
+        routes.write_text(everything)
+        running[0].send(signal.SIGHUP)
+        on.until(lambda: running[0].log.read_text().count("on-call goes by routes") == 2, running)
+        time.sleep(0.5)
+        on.feed(on.alert(sites[1], 4, START_MS + 1500), START_MS + 2000)
+        on.until(lambda: any(one.route == "all" for one in on.notifications()), running)
+        assert running[0].stop() == 0
+        routes.write_text(shipped)
+        running[0] = on.start("--routes", str(routes))
+        wait_for_line(running[0], "were replaced since")
+        on.feed(on.alert(sites[2], 4, START_MS + 2500), START_MS + 3000)
+        on.until_done(START_MS + 3000, running)
+    by_site = {one.key.split("/")[1]: one.route for one in on.notifications()}
+    assert by_site[sites[0]] != "all"
+    assert (by_site[sites[1]], by_site[sites[2]]) == ("all", "all")
+    on.assert_exact()

@@ -13,10 +13,14 @@ from typing import Annotated
 
 import typer
 
+from alerts.routes.residents import AUDIT_FILE
 from sensors.errors import RunError
 from streams.commands.options import PrefixOption
 
 _LEFT_OVER_S = 10.0
+_CONSOLE = "127.0.0.1:8480"
+
+log = logging.getLogger("kapok")
 
 
 def oncall(
@@ -33,7 +37,9 @@ def oncall(
     partitions: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Of each topic, when they are made; else 8.")
     ] = None,
-    console: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the console is served.")] = "127.0.0.1:8480",
+    console: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help=f"Where the console is served; else {_CONSOLE}.")
+    ] = None,
     name: Annotated[
         list[str] | None, typer.Option(metavar="HOST", help="A name by which the console is reached, too.")
     ] = None,
@@ -74,12 +80,14 @@ def oncall(
         files = Files(routes, directory)
         files.read()  # what is wrong there is said before anything is made
         served = None
-        if not no_console:
+        if not no_console and (console is not None or os.environ.get(AUDIT_FILE)):
             from streams.oncall.console import Console, ConsoleSettings
 
-            settings = ConsoleSettings(console, tuple(name or ()), certificate, key, behind_https)
+            settings = ConsoleSettings(console or _CONSOLE, tuple(name or ()), certificate, key, behind_https)
             settings.check()
             served = Console(settings)
+        elif not no_console:
+            log.warning("no console: it writes down who looks at which home, and %s names no file for it", AUDIT_FILE)
         try:
             count = await topics.ensure(broker, prefix, partitions, names=(*topics.ALL, *topics.ONCALL))
             running = OnCall(broker, files, prefix=prefix, partitions=count, health=health, console=served)

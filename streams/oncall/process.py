@@ -9,18 +9,16 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
-from sensors.connection import connection
 from sensors.errors import InputError, RunError
-from streams import health, topics
+from streams import health
 from streams.metrics import Finder, Found, registry
 from streams.oncall.election import Election, standing
 from streams.oncall.files import Files
+from streams.oncall.producer import started
 from streams.oncall.term import Term
-from streams.patience import patient
 from streams.rules_log import RulesLog, rules_log
 from streams.state_log import state_producer
 
@@ -113,14 +111,11 @@ class OnCall:
         """Works until ``stop`` is set; RunError when it cannot go on."""
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(health.served(self._health_address, self.health, self._metrics()))
-            self._producer = AIOKafkaProducer(
-                **connection(self.broker), acks="all", max_request_size=topics.REJECTED_RECORD_BYTES
-            )
-            patient(self._producer.client)
+            self._producer = await started(self.broker)
+            stack.push_async_callback(_in_time, self._producer.stop)
             self._state_producer = state_producer(self.broker)
-            for producer in (self._producer, self._state_producer):
-                stack.push_async_callback(_in_time, producer.stop)
-                await producer.start()
+            stack.push_async_callback(_in_time, self._state_producer.stop)
+            await self._state_producer.start()
             rules = await stack.enter_async_context(rules_log(self.broker, None, self.prefix))
             tasks = [rules.follow(self._look_again), self._serve(rules), self._work(rules, stop)]
             running = [asyncio.create_task(self._guarded(task)) for task in tasks]
