@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
+
 from alerts.console.app import create_app
 from alerts.console.login import Login, logins_of
 from alerts.console.server import Server
-
 from alerts.edition import Edition
 from alerts.routes.directory import Directory
 from alerts.routes.residents import AuditLog

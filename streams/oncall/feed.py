@@ -170,7 +170,10 @@ class TopicFeed:
         while True:
             fetched = await consumer.getmany(timeout_ms=1000, max_records=_READINGS_RECORDS)
             for place, records in fetched.items():
-                taken = [Record(*place, one.offset, one.timestamp, one.key, one.value) for one in records]
+                taken = [
+                    Record(place.topic, place.partition, one.offset, one.timestamp, one.key, one.value)
+                    for one in records
+                ]
                 self._board.readings(kinds[place.topic], taken)
                 if (end := consumer.highwater(place) or 0) - records[-1].offset > _BEHIND:
                     consumer.seek(place, end - _RECENT)

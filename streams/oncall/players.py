@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from alerts.console.login import hash_password
-
 from alerts.routes.directory import SHIPPED, Directory
 from alerts.routes.residents import AUDIT_FILE
 from streams.child import Child, free_port
