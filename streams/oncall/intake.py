@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from sensors.clock import CLOCK_KEY, read_ticks, tick
 from sensors.errors import RunError
 from sensors.record import Record
+from sensors.seal import Seal
 from streams.oncall import journal
 from streams.oncall.journal import SOURCES, TICKED, Config, Copy, Positions
 from streams.topics import LAST, ONCALL_LOG
@@ -65,6 +66,7 @@ class Intake:
         self._places = [TopicPartition(prefix + t, p) for t in SOURCES for p in range(partitions)]
         self._partitions = partitions
         self._said: list[Config] = []
+        self._seal = Seal.configured()
 
     def say(self, config: Config) -> None:
         """Has a change of routes or rules written with the next batch."""
@@ -88,9 +90,8 @@ class Intake:
             copies = self._take_said()
             for place, record in _by_time(fetched):
                 if record.key == CLOCK_KEY:
-                    for time_ms, _ in read_ticks(record.value)[0]:
-                        if place.topic.removeprefix(self._prefix) in TICKED:
-                            clock.heard(place, time_ms)
+                    for time_ms in self._ticks(place, record):
+                        clock.heard(place, time_ms)
                 else:
                     copies.append(journal.copy(self.name, self._topic(place), record))
             for place, records in fetched.items():
@@ -98,6 +99,13 @@ class Intake:
             if (now := clock.advance(partial(self._read_all, read))) is not None:
                 copies.append(journal.clock(self.name, tick(now), read))
             await self._write(copies)
+
+    def _ticks(self, place: TopicPartition, record: Any) -> list[int]:
+        """The times that a record of the clock tells; none where the clock did not seal it."""
+        topic = self._topic(place)
+        if topic not in TICKED or (self._seal is not None and not self._seal.holds(topic, record)):
+            return []
+        return [time_ms for time_ms, _ in read_ticks(record.value)[0]]
 
     def _take_said(self) -> list[Copy]:
         said, self._said = self._said, []
