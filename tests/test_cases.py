@@ -366,6 +366,35 @@ def test_a_call_for_help_that_was_answered_and_never_closed_is_told_again():
     assert story.cases[-2].reason.en == "eve answered 2 h ago and has not closed it: told again"
 
 
+def test_a_call_for_help_of_any_level_goes_on():
+    blue = rules_file([CALL | {"id": "call", "level": "blue"}], grace="0s")
+    story = Timeline(blue, Town(infrared=route("carers", repeat=0))).reads("Bath/button", ("02:10", 1))
+    story.at("02:10").expect("opened blue call/HOME to eve fay")
+    story.at("02:15").expect("last_resort blue call/HOME to dan")
+    story.at("02:25").expect("last_resort blue call/HOME to dan")
+    story.run(until="02:30")
+
+
+def test_a_route_may_leave_closing_to_people():
+    story = flood(routing=Town(flood=route("crew", "boss", repeat=0, by_person=True)))
+    story.reads("F1/depth", ("02:10", 0.15), ("02:12", 0.0))
+    story.at("02:10").expect("opened blue flood-depth/F1 to ann bob")
+    story.at("02:12").expect("resolved normal flood-depth/F1 to ann bob")
+    story.at("02:20").acks("ann")
+    story.at("04:20").expect("repeated blue flood-depth/F1 to ann bob")
+    story.at("04:21").closes("bob").expect("closed normal flood-depth/F1 to ann")
+    story.run(until="05:00")
+
+
+def test_an_orange_alert_that_was_over_is_not_closed_while_nobody_can_be_reached():
+    rules = rules_file([DEPTH | {"id": "flood-depth", "levels": {"orange": 0.2}}], grace="0s")
+    story = Timeline(rules, Town(flood=route("crew", repeat=0)), unreachable=["ann", "bob", "dan"])
+    story.reads("F1/depth", ("02:10", 0.30), ("02:10:30", 0.0))
+    story.play("04:00")
+    assert story.case("flood-depth/F1").state == "open"
+    assert "last_resort orange flood-depth/F1 to dan" in story.told()[-1]
+
+
 # Silences and maintenance
 
 

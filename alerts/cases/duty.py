@@ -91,7 +91,7 @@ class Duty:
         first: Why | None = why_
         by_way = []
         for way in ways:
-            people = advance(way, routes[way.route], at, d.weight, self.routing.on_duty)
+            people = advance(way, routes[way.route], at, RED if d.press else d.weight, self.routing.on_duty)
             place = why_ or why(way, routes[way.route])
             first = first or (place if people else None)
             by_way.append(people)
@@ -165,13 +165,17 @@ class Duty:
         del d.timers["close"]
         if d.state == "acknowledged":
             self._close(d, at, reason("closed_answered", wait=SETTLE_MS))
-        elif d.by_person or (d.highest > YELLOW and d.told and (d.highest >= RED or not d.resumed)):
+        elif d.by_person or (d.highest > YELLOW and d.told and not self._all_told(d)):
             d.resumed = True
             self.step(d, d.ways, at, words=reason("resolved_unanswered"))
             d.resumed = d.silenced is None
         else:
             which = "closed_minor" if d.highest <= YELLOW else "closed_told" if d.told else "closed_silenced"
             self._close(d, at, reason(which, wait=SETTLE_MS))
+
+    def _all_told(self, d: Dossier) -> bool:
+        """Whether nobody is left whom one could tell of an orange alert that is over; of red there always is."""
+        return d.highest < RED and d.resumed and d.notified is not None
 
     def _close(self, d: Dossier, at: int, words: Words, action: Action | None = None) -> None:
         d.state, d.closed, d.closed_by = "closed", max(at, d.at), action.by if action else None
@@ -210,6 +214,9 @@ class Duty:
             d.answered = at if d.answered is None else d.answered
             d.answered_level = max(d.answered_level, d.weight)
             d.pause()
+            d.silenced = None
+            for timer in ("close", "silence"):
+                d.timers.pop(timer, None)
             if d.by_person:
                 d.timers["remind"] = at + REMIND_MS
             elif d.resolved is not None:
