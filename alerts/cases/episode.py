@@ -85,7 +85,8 @@ class Episodes:
 
     def _up(self, d: Dossier, before: int, level: int, at: int) -> None:
         raised = level > before and d.resolved is None and not d.no_data
-        answered = d.state == "acknowledged" and level <= d.answered_level
+        # whoever answered without having been told (from the console, say) would not hear of it
+        answered = d.acknowledged_by in d.told and level <= d.answered_level
         d.level, d.highest = level, max(d.highest, level)
         _reopen(d)
         self._look_up(d)
