@@ -22,6 +22,7 @@ from sensors.errors import RunError
 from sensors.quantities import KINDS, topic
 from sensors.seal import Seal
 from streams import health, topics, transport
+from streams.certificate import Certificate
 from streams.clock_writer import ClockWriter
 from streams.credentials import credentials
 from streams.health import Health
@@ -128,11 +129,13 @@ class Worker:
             self._rules = await stack.enter_async_context(rules_log(self.broker, self._alert_producer, self.prefix))
             await self._changes.settle(self._rules)
             self._outbox = Outbox(self._alert_producer, self._fail)
-            self.metrics.watch(self.partitions, lambda: self._owned, self._lag, self._outbox, self._ends)
+            certificate = Certificate(self.broker)
+            self.metrics.watch(self.partitions, lambda: self._owned, self._lag, self._outbox, self._ends, certificate)
             self._app = self._faust_app(folder, session_ms / 1000)
             tasks = [self._app.start(), self._watch_app(), self._outbox.run(), self._write_behind()]
             tasks += [
                 self._ends.run(),
+                certificate.run(),
                 Watchdog(self.applied, self._ends, self._stuck_s, lambda: self._outbox.acknowledged).run(),
             ]
             tasks.append(self._rules.follow(self._look_again))

@@ -16,6 +16,7 @@ from alerts.batch import GRADES
 from alerts.fold import Outcome
 from alerts.rejection import REASONS
 from sensors.quantities import KINDS, topic
+from streams.certificate import Certificate
 from streams.log_ends import LogEnds
 from streams.metrics import SECONDS, Finder, Found, registry
 from streams.outbox import Outbox
@@ -59,6 +60,7 @@ class WorkerMetrics:
         lag: Callable[[], Mapping[TP, int]],
         outbox: Outbox,
         ends: LogEnds,
+        certificate: Certificate,
     ) -> None:
         """Has the rest looked up whenever somebody asks."""
 
@@ -71,6 +73,9 @@ class WorkerMetrics:
         def clocks() -> dict[tuple[str, ...], float]:
             times = {(k, number): one.succession.fold.clock[k] for number, one in owned().items() for k in KINDS}
             return {(kind, str(number)): ms / 1000 for (kind, number), ms in times.items() if ms is not None}
+
+        def certificate_end() -> dict[tuple[str, ...], float]:
+            return {} if certificate.until is None else {(): certificate.until}
 
         place, part = ("topic", "partition"), ("partition",)
         found = [
@@ -86,6 +91,7 @@ class WorkerMetrics:
                 "kapok_outbox_records", "Alerts and rejections not acknowledged yet.", (), lambda: {(): outbox.waiting}
             ),
             Found("kapok_acknowledged", "Those acknowledged.", (), lambda: {(): outbox.acknowledged}, counter=True),
+            Found("kapok_broker_certificate_timestamp_seconds", "When it ends.", (), certificate_end),
             Found("kapok_broker_answers", "Asked where topics end.", (), lambda: {(): ends.round}, counter=True),
         ]
         self.registry.register(Finder(found))

@@ -344,6 +344,9 @@ def test_prometheus_finds_the_worker_and_alertmanager_hears_of_it(stack: Stack, 
             return [one["value"][1] for one in found] == ["1"]
 
         eventually(seen, watching, worker)
+        query = "kapok_broker_certificate_timestamp_seconds-time()"
+        left = asked(f"http://{here}/api/v1/query?query={query}")["data"]["result"]
+        assert 390 < float(left[0]["value"][1]) / 86400 < 399  # days
         heard = f"http://{manager}/api/v2/alerts"
         eventually(lambda: "Watched" in {one["labels"]["alertname"] for one in asked(heard)}, watching, hearing)
     finally:

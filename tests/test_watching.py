@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from streams.archive.copying import Archive
 from streams.archive.database import Database
+from streams.certificate import Certificate
 from streams.log_ends import LogEnds
 from streams.oncall.process import Files, OnCall
 from streams.outbox import Outbox
@@ -55,7 +56,7 @@ def run(*command: str | Path) -> None:
 def exported() -> dict[str, set[str]]:
     """The series that the processes export: name → labels."""
     worker = WorkerMetrics(lambda: True, live=True)
-    worker.watch(8, dict, dict, Outbox(None, print), LogEnds("127.0.0.1:1", [], 8))  # type: ignore[arg-type]
+    worker.watch(8, dict, dict, Outbox(None, print), LogEnds("127.0.0.1:1", [], 8), Certificate(""))  # type: ignore[arg-type]
     archive = Archive("127.0.0.1:1", Database("http://127.0.0.1:1", "", "", "kapok"))
 
     async def of_oncall() -> CollectorRegistry:
@@ -114,6 +115,14 @@ def test_every_alert_says_what_it_is_in_two_languages_and_where_to_read_on() -> 
         assert rule["labels"]["severity"] in ("page", "ticket", "none")
 
 
+def test_the_metrics_that_the_docs_explain_are_those_that_there_are() -> None:
+    text = (ROOT / "docs/operations.md").read_text()
+    told = set(re.findall(r"`(kapok_\w+?)(?:\{[\w,]+\})?`", text))
+    there = {re.sub(r"_(bucket|count|sum)$", "", name) for name in exported() if name.startswith("kapok_")}
+    assert told <= there, told - there
+    assert {name for name in there if "archive" not in name} - {"kapok_info"} <= told
+
+
 def test_the_files_are_what_prometheus_and_alertmanager_take() -> None:
     run(tool("promtool"), "check", "config", DOCKER / "prometheus/prometheus.yaml")
     run(tool("amtool"), "check-config", DOCKER / "alertmanager/alertmanager.yaml")
@@ -140,6 +149,7 @@ FINE = {
     f"kapok_ticks_total{{{W}}}": "0+10x60",
     f"kapok_ticks_total{{{X}}}": "0x60",
     f"kapok_outbox_records{{{W}}}": "3x60",
+    f"kapok_broker_certificate_timestamp_seconds{{{W}}}": "30000000x60",
     f"kapok_acknowledged_total{{{W}}}": "0+50x60",
     f"kapok_broker_answers_total{{{W}}}": "0+5x60",
     f'kapok_clock_timestamp_seconds{{{W},kind="flood",partition="0"}}': "0+10x60",
@@ -171,6 +181,8 @@ WRONG: dict[str, dict[str, str | None]] = {
     "AlertsNotAcknowledged": {f"kapok_acknowledged_total{{{W}}}": "0+50x30 1500x30"},
     "AlertsSlow": {f'kapok_alert_latency_seconds_bucket{{{W},le="1"}}': "0x60", f'kapok_alert_latency_seconds_bucket{{{W},le="10"}}': "0+10x60"},
     "BrokerSilent": {f"kapok_broker_answers_total{{{W}}}": "0+5x30 150x30"},
+    "CertificateEnds": {f"kapok_broker_certificate_timestamp_seconds{{{W}}}": "2000000x60"},
+    "CertificateEndsNow": {f"kapok_broker_certificate_timestamp_seconds{{{W}}}": "2000000x30 100000x30"},
     "RulesDiffer": {f'kapok_rules_generation{{{W},partition="1"}}': "1x10 2x50"},
     "NoReadings": {f'kapok_readings_total{{{W},kind="flood",grade="good"}}': "0+1000x60 60000x90", f'kapok_readings_total{{{W},kind="flood",grade="late"}}': "0x150"},
     "RejectedShareHigh": {f'kapok_rejected_total{{{W},kind="flood",reason="future"}}': "0+100x60"},
