@@ -7,7 +7,7 @@ import contextlib
 import logging
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 import faust
@@ -16,7 +16,6 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from alerts.edition import Edition
-from alerts.succession import GENERATION_ROW, Succession, generation_of
 from sensors.connection import connection
 from sensors.errors import RunError
 from sensors.quantities import KINDS, topic
@@ -26,15 +25,15 @@ from streams.certificate import Certificate
 from streams.clock_writer import ClockWriter
 from streams.credentials import credentials
 from streams.health import Health
+from streams.holdings import Holdings
+from streams.loading import Loader
 from streams.log_ends import LogEnds
 from streams.outbox import Outbox
 from streams.partition import Partition
 from streams.patience import patient
 from streams.rule_changes import RuleChanges
 from streams.rules_log import rules_log
-from streams.state_log import StateWriter, state_producer
-from streams.takeover import Found, take_over
-from streams.tenure import NO_TENURE, Tenure
+from streams.state_log import state_producer
 from streams.transport import Run, RunSchema
 from streams.watchdog import Watchdog
 from streams.worker_metrics import WorkerMetrics
@@ -73,10 +72,8 @@ class Worker:
         self.broker, self.prefix, self.partitions = broker, prefix, partitions
         self._seal = Seal.configured()
         self._changes, self._clock = RuleChanges(edition, reread, live=clock, seal=self._seal), clock
-        self._stuck_s, self._health_address, self._assigned = stuck_s, health, False
-        self._owned: dict[int, Partition] = {}
-        self._tenure = NO_TENURE  # of the partitions owned
-        self._given: tuple[Tenure, dict[int, Partition]] = NO_TENURE, {}  # what was owned before the rebalance
+        self._stuck_s, self._health_address = stuck_s, health
+        self._holdings = Holdings(prefix, self._load)
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stopping = False
         self._topics = {kind: prefix + topic(kind) for kind in KINDS}
@@ -84,15 +81,11 @@ class Worker:
         self.metrics = WorkerMetrics(lambda: self.health().ready, live=clock)
 
     # For the transport (Positions).
-    def starts(self) -> dict[TP, int]:
-        return {TP(self._topics[k], p): one.next[k] for p, one in self._owned.items() for k in KINDS}
+    def starts(self) -> Mapping[TP, int]:
+        return self._holdings.starts()
 
-    def kept(self) -> dict[TP, int]:
-        return {TP(self._topics[k], p): one.kept[k] for p, one in self._owned.items() for k in KINDS if one.kept[k]}
-
-    def applied(self) -> dict[TP, int]:
-        """The offset after what is folded, for each partition owned."""
-        return {TP(self._topics[k], p): due for p, one in self._owned.items() for k, due in one.applied().items()}
+    def kept(self) -> Mapping[TP, int]:
+        return self._holdings.kept()
 
     def cut_short(self, tp: TP, due: int) -> None:
         what = f"{tp.topic} partition {tp.partition} ends before offset {due}, up to which the state has it"
@@ -103,11 +96,11 @@ class Worker:
         lag = dict.fromkeys(self._topics.values(), 0)
         for tp, behind in self._lag().items():
             lag[tp.topic] += behind
-        return Health(self._assigned and not self._failure.done(), sorted(self._owned), lag)
+        return Health(self._holdings.assigned and not self._failure.done(), sorted(self._holdings.owned), lag)
 
     def _lag(self) -> dict[TP, int]:
         """How many records are still to be folded, for each partition owned."""
-        return {tp: max(0, self._ends.ends.get(tp, due) - due) for tp, due in self.applied().items()}
+        return {tp: max(0, self._ends.ends.get(tp, due) - due) for tp, due in self._holdings.applied().items()}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until ``stop`` is set; RunError when it cannot go on."""
@@ -122,27 +115,36 @@ class Worker:
                 max_request_size=topics.REJECTED_RECORD_BYTES,
             )
             patient(self._alert_producer.client)
-            self._state_producer = state_producer(self.broker)
-            for producer in (self._alert_producer, self._state_producer):
+            state = state_producer(self.broker)
+            for producer in (self._alert_producer, state):
                 stack.push_async_callback(_in_time, producer.stop)
                 await producer.start()
             self._rules = await stack.enter_async_context(rules_log(self.broker, self._alert_producer, self.prefix))
             await self._changes.settle(self._rules)
             self._outbox = Outbox(self._alert_producer, self._fail)
-            certificate = Certificate(self.broker)
-            self.metrics.watch(self.partitions, lambda: self._owned, self._lag, self._outbox, self._ends, certificate)
+            self._loader = Loader(
+                self.broker,
+                self.prefix,
+                self.partitions,
+                self._rules,
+                self._outbox,
+                state,
+                lambda: self._ends.of(self.prefix + topics.ALERTS),
+                self.metrics,
+                self._seal,
+            )
+            certificate, owned = Certificate(self.broker), lambda: self._holdings.owned
+            self.metrics.watch(self.partitions, owned, self._lag, self._outbox, self._ends, certificate)
             self._app = self._faust_app(folder, session_ms / 1000)
-            tasks = [self._app.start(), self._watch_app(), self._outbox.run(), self._write_behind()]
+            tasks = [self._app.start(), self._watch_app(), self._outbox.run(), self._holdings.write_behind()]
             tasks += [
                 self._ends.run(),
                 certificate.run(),
-                Watchdog(self.applied, self._ends, self._stuck_s, lambda: self._outbox.acknowledged).run(),
+                Watchdog(self._holdings.applied, self._ends, self._stuck_s, lambda: self._outbox.acknowledged).run(),
             ]
             tasks.append(self._rules.follow(self._look_again))
             if self._clock:
-                tasks.append(
-                    self._changes.announce(self._alert_producer, self._topics, lambda: list(self._owned.values()))
-                )
+                tasks.append(self._changes.announce(self._alert_producer, self._topics, self._holdings.all))
                 tasks.append(
                     ClockWriter(
                         self._alert_producer,
@@ -208,7 +210,7 @@ class Worker:
         return fold
 
     def _take(self, kind: str, run: Run) -> None:
-        partition, consumer = self._owned.get(run.tp.partition), cast(transport.Consumer, self._app.consumer)
+        partition, consumer = self._holdings.owned.get(run.tp.partition), cast(transport.Consumer, self._app.consumer)
         if partition is None or run.epoch != consumer.epoch[run.tp] or self._stopping or self._failure.done():
             return
         if run.start > partition.next[kind]:
@@ -218,96 +220,36 @@ class Worker:
         partition.apply(kind, run)
         self.metrics.folding.inc(time.perf_counter() - started)
 
+    async def _load(self, numbers: set[int]) -> dict[int, Partition]:
+        return await self._loader.load(numbers)
+
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
         await self._give_up_partitions()
 
     async def _give_up_partitions(self) -> None:
-        self._assigned = False
-        given, self._owned = self._owned, {}
-        self._given, self._tenure = (self._tenure, given), NO_TENURE
-        if given and not self._failure.done():
-            try:
-                await asyncio.gather(*(partition.write() for partition in given.values()))
-            except Exception as error:
-                self._fail(error)
-
-    async def _on_assigned(self, *_: Any, **__: Any) -> None:
-        """Loads the state of the partitions that are now this worker's; then Faust seeks and reads on.
-
-        Those that it had before and has again are in no need of it, where nobody else can have had them in between.
-        """
         try:
-            consumer = cast(transport.Consumer, self._app.consumer)
-            assigned = consumer.assignment()
-            per_topic = [{tp.partition for tp in assigned if tp.topic == name} for name in self._topics.values()]
-            numbers = set.union(*per_topic)
-            if any(found != numbers for found in per_topic):
-                raise RunError(f"not the same partitions of every reading topic: {sorted(map(tuple, assigned))}")
-            tenure, (before, given) = consumer.tenure(), self._given
-            self._owned, self._given = {}, (NO_TENURE, {})
-            owned = {n: given[n] for n in numbers & given.keys()} if tenure.follows(before) else {}
-            if wanted := numbers - owned.keys():
-                owned |= await self._loaded(wanted)
-            self._owned, self._assigned = owned, True
-            if consumer.tenure() == tenure:
-                self._tenure = tenure
-            self.metrics.rebalances.inc()
-            log.info("reading partitions %s", ", ".join(map(str, sorted(numbers))) or "none")
+            await self._holdings.give_up(write=not self._failure.done())
         except Exception as error:
             self._fail(error)
 
-    async def _loaded(self, numbers: set[int]) -> dict[int, Partition]:
-        owned = {}
-        for number, found in (await take_over(self.broker, self.prefix, numbers, self.partitions)).items():
-            succession = self._restored(number, found)
-            for kind, begin in found.begins.items():
-                if 0 < (following := succession.fold.offsets[kind] + 1) < begin:
-                    what = "%s partition %d: records %d to %d expired before they were read"
-                    log.warning(what, self._topics[kind], number, following, begin - 1)
-            writer = StateWriter(self._state_producer, self.prefix + topics.STATE, number, found.snapshot)
-            owned[number] = Partition(
-                number, self.prefix, succession, found, self._outbox, writer, self._alert_ends, self.metrics
-            )
-            await asyncio.sleep(0)
-        return owned
-
-    def _restored(self, number: int, found: Found) -> Succession:
-        """The fold as the written state has it, under the rules that it was folded under."""
-        rows = found.snapshot.rows
-        row = rows.pop(GENERATION_ROW, None)
-        generation = self._rules.first if row is None else generation_of(row)
-        if generation not in self._rules.editions:
-            what = (
-                f"the state was folded under edition {generation} of the rules, and topic {self.prefix}{topics.RULES}"
-            )
-            raise RunError(f"{what} no longer has it: was the topic made anew? Delete the state topic too")
-        succession = Succession(self._rules.editions, generation, number, self.partitions, self._seal)
-        if rows:
-            succession.fold.restore(rows)
-        return succession
-
-    def _partitions(self) -> list[Partition]:
-        return list(self._owned.values())
+    async def _on_assigned(self, *_: Any, **__: Any) -> None:
+        """The end of a rebalance; then Faust seeks and reads on."""
+        try:
+            await self._holdings.take(cast(transport.Consumer, self._app.consumer))
+            self.metrics.rebalances.inc()
+        except Exception as error:
+            self._fail(error)
 
     def _look_again(self) -> None:
-        for partition in self._partitions():
+        for partition in self._holdings.all():
             partition.look_again()
 
     def reload(self) -> None:
         """Reads rules and catalogue again; what cannot be used changes nothing."""
         self._changes.reload(self._guarded)
 
-    def _alert_ends(self) -> dict[int, int]:
-        return self._ends.of(self.prefix + topics.ALERTS)
-
     def _elected(self) -> bool:
-        return 0 in self._owned
-
-    async def _write_behind(self) -> None:
-        while True:
-            await asyncio.sleep(0.05)
-            if due := [partition for partition in self._owned.values() if partition.due()]:
-                await asyncio.gather(*(partition.write() for partition in due))
+        return 0 in self._holdings.owned
 
     async def _guarded(self, task: Any) -> None:
         try:
