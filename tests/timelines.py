@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import heapq
-import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -242,7 +241,3 @@ def show(time: int) -> str:
     text = iso(time)
     clock = text[11:19] if text.endswith(".000Z") else text[11:23]
     return clock if text[8:10] == "04" else f"{text[8:10]}T{clock}"
-
-
-def body(value: bytes) -> dict[str, Any]:
-    return json.loads(value)
