@@ -1,9 +1,10 @@
 """kapok alone: ``uv run python -m bench [core] [kafka] [latency]``, all of them without a name.
 
 ``dirt`` (a million spoiled records), ``long`` (a day of 10,000 sensors) and ``month`` (on-call, with staff who answer
-late or never) take minutes each, ``console`` wants a Chromium, and ``oncall`` (an alert → its first notification) an
-Apache Kafka, so they are to be named; they exit 1 when something good is lost, memory grows, or somebody was left
-un-notified or a case open. ``kapok bench`` measures kapok against its peers.
+late or never) take minutes each, ``console`` wants a Chromium, ``oncall`` (an alert → its first notification) an Apache
+Kafka, and ``archive`` and ``outage --minutes 10`` (of its database) an InfluxDB too, so they are to be named; they exit
+1 when something good is lost, memory grows, alerts are held up, or somebody was left un-notified or a case open.
+``kapok bench`` measures kapok against its peers.
 """
 
 from __future__ import annotations
@@ -14,21 +15,28 @@ import platform
 import statistics
 import sys
 from datetime import date
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
 
+from bench import archive, core, dirt, latency, long, month, oncall, outage
 from bench import console as on_call
-from bench import core, dirt, latency, long, month, oncall
 from bench.contest import COURSES, KAPOK, contest
 from sensors.errors import RunError
 
 ROUNDS = 3
-ENDURANCE = {"console": on_call.rows, "dirt": dirt.rows, "long": long.rows, "month": month.rows, "oncall": oncall.rows}
+ENDURANCE = {"archive": archive.rows, "console": on_call.rows, "dirt": dirt.rows, "long": long.rows}
+ENDURANCE |= {"month": month.rows, "oncall": oncall.rows, "outage": outage.rows}
 
 
 def main() -> None:
-    wanted = set(sys.argv[1:]) or {"core", "kafka", "latency"}
+    names = sys.argv[1:]
+    if "--minutes" in names:
+        at = names.index("--minutes")
+        ENDURANCE["outage"] = partial(outage.rows, float("".join(names[at + 1 : at + 2])))
+        del names[at : at + 2]
+    wanted = set(names) or {"core", "kafka", "latency"}
     if unknown := wanted - {"core", "kafka", "latency", *ENDURANCE}:
         sys.exit(f"bench: unknown {', '.join(unknown)}; there are core, kafka, latency, {', '.join(ENDURANCE)}")
     console = Console(highlight=False)

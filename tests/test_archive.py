@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,9 +18,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from services import influxdb
 from services.influxdb import BUCKET, ORG, TOKEN, InfluxDB
 
+from alerts.alert import iso
 from alerts.edition import Edition
 from alerts.judgement import Judgement
 from alerts.succession import GENERATION_ROW
+from sensors import capture
 from sensors.announcement import Announcement, announcement
 from sensors.capture import Line
 from sensors.clock import CLOCK_KEY, tick
@@ -235,8 +238,8 @@ def minutes(first: int, last: int) -> list[Message]:
 
 
 def alerts_of(messages: Iterable[Message]) -> list[bytes]:
-    capture = [Line(topic, key.decode(), value) for topic, key, value in messages]
-    return replay(capture, CITY.catalogue, CITY.rulebook).lines()
+    lines = [Line(topic, key.decode(), value) for topic, key, value in messages]
+    return replay(lines, CITY.catalogue, CITY.rulebook).lines()
 
 
 def publish(broker: str, messages: Iterable[Message]) -> None:
@@ -486,6 +489,39 @@ def test_what_the_bucket_no_longer_keeps_is_left_out(
     assert running.process.stop() == 0
     assert "1 older than their bucket keeps any" in running.said()
     assert read_all(broker, "archive.rejected") == []
+
+
+@pytest.mark.influxdb
+def test_a_capture_from_the_archive_is_in_the_order_of_events_and_replays(
+    archive: Callable[..., Archive], broker: str, database: InfluxDB, tmp_path: Path
+) -> None:
+    packs = minutes(0, 40)
+    mixed = [*packs[5:], *packs[:5], *packs[10:12]]  # five come late, two of them twice
+    now = int(time.time() * 1000)
+    moves = encode([("i0", "motion", now, True), ("i0", "button", now, False)])
+    publish(broker, [*mixed, ("readings.infrared", b"C", moves)])
+    running = archive()
+    wait_for(lambda: database.counts(INFRARED) == {"readings.value": 2})
+    wait_for(lambda: database.counts(READINGS).get("readings.value") == 4200)
+    assert running.process.stop() == 0
+
+    def record(name: str, start_ms: int, end_ms: int, *more: str) -> list[Line]:
+        times = [iso(time_ms).removesuffix("Z") for time_ms in (start_ms, end_ms)]
+        where = ("--from-archive", database.url, "--org", ORG, "--from", times[0], "--until", times[1])
+        command = [sys.executable, "-m", "streams", "record", "--out", str(tmp_path / name), *where, *more]
+        subprocess.run(command, check=True, env=os.environ | {"INFLUX_TOKEN": TOKEN}, capture_output=True)
+        return list(capture.read(tmp_path / name))
+
+    storm = record("storm.jsonl", START_MS, START_MS + 40 * 60_000)
+    assert [(line.topic, line.key, json.loads(line.payload() or b"")) for line in storm] == [
+        (topic, key.decode(), json.loads(value)) for topic, key, value in packs
+    ]
+    assert replay(storm, CITY.catalogue, CITY.rulebook).lines() == alerts_of(packs)
+    assert len(record("part.jsonl", START_MS, START_MS + 90_000)) == 2
+    assert record("none.jsonl", START_MS, START_MS + 90_000, "--zone", "Y") == []
+    assert record("rain.jsonl", START_MS, START_MS + 90_000, "--kind", "rain") == []
+    (home,) = record("home.jsonl.zst", now, now + 1, "--kind", "infrared")
+    assert (home.key, home.timestamp, home.payload()) == ("C", now, moves)
 
 
 @pytest.mark.influxdb

@@ -1,11 +1,11 @@
-"""``kapok record``: what was on the topics becomes a capture."""
+"""``kapok record``: what was on the topics, or is in the archive, becomes a capture."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +14,9 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from alerts.alert import iso
+from sensors.catalogue import ID
 from sensors.errors import InputError
+from sensors.quantities import KINDS
 from streams import topics
 from streams.commands.options import BrokerOption, PrefixOption, time_ms
 from streams.record import Progress as OnProgress
@@ -35,20 +37,37 @@ def record(
     topic: Annotated[
         list[str] | None, typer.Option(help=f"Of {', '.join(_TOPICS)}; else the four with readings.")
     ] = None,
+    from_archive: Annotated[
+        str | None, typer.Option(metavar="URL", help="From this InfluxDB 2, not from topics.")
+    ] = None,
+    token: Annotated[str, typer.Option(envvar="INFLUX_TOKEN", help="With --from-archive: a token that may read.")] = "",
+    org: Annotated[str, typer.Option(envvar="INFLUX_ORG", help="With --from-archive: the organisation.")] = "",
+    bucket: Annotated[
+        str, typer.Option(envvar="INFLUX_BUCKET", metavar="NAME", help="With --from-archive: as for kapok archive.")
+    ] = "kapok",
+    kind: Annotated[list[str] | None, typer.Option(help=f"With --from-archive, of {', '.join(KINDS)}.")] = None,
+    zone: Annotated[list[str] | None, typer.Option(help="With --from-archive: only these zones.")] = None,
 ) -> None:
     """Write what is on the topics to a capture, for `kapok replay`.
 
     The clock's ticks are recorded too, so a replay gives the alerts of the day itself. Ctrl-C ends --follow.
+
+    --from-archive takes the readings of a time long ago from the archive: in the order of the events, without ticks,
+    so a replay of it gives what the rules say to these readings, not the bytes of the day.
     """
+    if from_archive is not None:
+        given = {"--prefix": prefix, "--follow": follow, "--topic": topic}
+        if wrong := [option for option, value in given.items() if value]:
+            raise InputError(f"{wrong[0]} is for topics, and does not go with --from-archive")
+        _record_archive(out, (from_archive, token, org, bucket), from_, until, kind or KINDS, zone or ())
+        return
+    if kind or zone:
+        raise InputError("--kind and --zone go with --from-archive", hint="for topics there is --topic")
     names = topic or list(topics.READINGS)
     for name in names:
         if name not in _TOPICS:
             raise InputError(f"--topic {name}: there is no such topic", hint=f"one of {', '.join(_TOPICS)}")
-    from_ms, until_ms = time_ms(from_, "--from"), time_ms(until, "--until")
-    if from_ms is not None and until_ms is not None and until_ms <= from_ms:
-        raise InputError("--until is not after --from")
-    if not out.parent.is_dir():
-        raise InputError(f"--out: the folder {out.parent} does not exist", hint="make it first")
+    from_ms, until_ms = _times(out, from_, until)
 
     async def run(progress: OnProgress | None) -> int:
         stop = asyncio.Event()
@@ -70,6 +89,42 @@ def record(
     with _bar(console) as progress:
         count = asyncio.run(run(progress))
     console.print(f"{out}: {count:,} records")
+
+
+def _record_archive(
+    out: Path,
+    archive: tuple[str, str, str, str],
+    from_: str | None,
+    until: str | None,
+    kinds: Sequence[str],
+    zones: Sequence[str],
+) -> None:
+    from_ms, until_ms = _times(out, from_, until)
+    if from_ms is None or until_ms is None:
+        raise InputError("--from-archive needs --from and --until", hint="such as --from 2026-05-04T00:00Z")
+    if unknown := set(kinds) - set(KINDS):
+        raise InputError(f"--kind {unknown.pop()}: there is no such kind", hint=f"one of {', '.join(KINDS)}")
+    if wrong := [one for one in zones if not ID.fullmatch(one)]:
+        raise InputError(f"--zone {wrong[0]!r}: not a zone", hint="A-Z a-z 0-9 . _ : -")
+    if not archive[0].startswith(("http://", "https://")):
+        raise InputError(f"--from-archive {archive[0]}: not a URL", hint="such as http://127.0.0.1:8086")
+    from streams.archive.database import Database  # here, because its client takes a while to import
+    from streams.archive.history import record_history
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    with _bar(console) as progress:
+        count = record_history(Database(*archive), out, from_ms, until_ms, kinds=kinds, zones=zones, progress=progress)
+    console.print(f"{out}: {count:,} records, in the order of the events")
+
+
+def _times(out: Path, from_: str | None, until: str | None) -> tuple[int | None, int | None]:
+    """The span of time in ms, checked, as is where the capture goes."""
+    from_ms, until_ms = time_ms(from_, "--from"), time_ms(until, "--until")
+    if from_ms is not None and until_ms is not None and until_ms <= from_ms:
+        raise InputError("--until is not after --from")
+    if not out.parent.is_dir():
+        raise InputError(f"--out: the folder {out.parent} does not exist", hint="make it first")
+    return from_ms, until_ms
 
 
 @contextlib.contextmanager
