@@ -32,7 +32,7 @@ class FaultyDatabase:
     def __init__(self, port: int, url: str) -> None:
         self.port, self.to, self.fault = port, url, Fault.none
         self.url = f"http://127.0.0.1:{port}"
-        self.turned_away = 0  # writes that were not let through
+        self.befallen = 0  # writes that a fault befell
 
     async def __aenter__(self) -> FaultyDatabase:
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
@@ -50,11 +50,10 @@ class FaultyDatabase:
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         if request.path == "/api/v2/write" and self.fault is not Fault.none:
-            if self.fault is Fault.slow:
-                await asyncio.sleep(_SLOW_S)
-            else:
-                self.turned_away += 1
+            self.befallen += 1
+            if self.fault is not Fault.slow:
                 return _refusal(self.fault)
+            await asyncio.sleep(_SLOW_S)
         headers = {name: request.headers[name] for name in _KEPT if name in request.headers}
         try:
             target = self.to + request.path_qs
@@ -62,7 +61,6 @@ class FaultyDatabase:
                 kind = answer.headers.get("Content-Type", "application/json")
                 return web.Response(status=answer.status, body=await answer.read(), headers={"Content-Type": kind})
         except aiohttp.ClientError:
-            self.turned_away += 1
             if request.transport is not None:
                 request.transport.abort()
             raise

@@ -22,6 +22,7 @@ from alerts.alert import iso
 from alerts.edition import Edition
 from alerts.judgement import Judgement
 from alerts.succession import GENERATION_ROW
+from bench.faulty_database import Fault, FaultyDatabase
 from sensors import capture
 from sensors.announcement import Announcement, announcement
 from sensors.capture import Line
@@ -31,7 +32,7 @@ from sensors.record import Record
 from sensors.senml import encode
 from streams import topics
 from streams.archive.points import Points
-from streams.child import Child
+from streams.child import Child, free_port
 from streams.embedded_broker import EmbeddedBroker
 from streams.replay import replay
 
@@ -312,8 +313,8 @@ def broker() -> Iterator[str]:
 class Archive:
     """The command, as a process."""
 
-    def __init__(self, broker: str, database: InfluxDB, folder: Path, *, bucket: str = BUCKET, token: str = TOKEN):
-        where = ("--broker", broker, "--influx-url", database.url, "--org", ORG, "--bucket", bucket)
+    def __init__(self, broker: str, url: str, folder: Path, *, token: str = TOKEN):
+        where = ("--broker", broker, "--influx-url", url, "--org", ORG, "--bucket", BUCKET)
         command = [sys.executable, "-m", "streams", "archive", *where]
         self.process = Child("archive", command, folder / "archive.log", {"INFLUX_TOKEN": token})
 
@@ -325,8 +326,8 @@ class Archive:
 def archive(broker: str, database: InfluxDB, tmp_path: Path) -> Iterator[Callable[..., Archive]]:
     started: list[Archive] = []
 
-    def start(**options: str) -> Archive:
-        started.append(Archive(broker, database, tmp_path, **options))
+    def start(url: str = database.url, **options: str) -> Archive:
+        started.append(Archive(broker, url, tmp_path, **options))
         return started[-1]
 
     yield start
@@ -454,6 +455,24 @@ def test_the_database_away_for_a_while_costs_nothing(
     database.start()
     wait_for(lambda: database.counts(READINGS) == {"readings.value": 15_000})
     assert running.process.stop() == 0
+
+
+@pytest.mark.influxdb
+async def test_a_database_that_is_full_refuses_or_is_slow_costs_nothing(
+    archive: Callable[..., Archive], broker: str, database: InfluxDB
+) -> None:
+    async with FaultyDatabase(free_port(), database.url) as proxy:
+        running = archive(proxy.url)
+        for number, fault in enumerate((Fault.full, Fault.refusing, Fault.slow)):
+            proxy.fault = fault
+            before = proxy.befallen
+            await asyncio.to_thread(publish, broker, minutes(50 * number, 50 * number + 50))
+            await asyncio.to_thread(wait_for, lambda before=before: proxy.befallen > before)
+            proxy.fault = Fault.none
+            stored = {"readings.value": 5000 * (number + 1)}
+            await asyncio.to_thread(wait_for, lambda stored=stored: database.counts(READINGS) == stored)
+        assert await asyncio.to_thread(running.process.stop) == 0
+    assert "no space left on device" in running.said()
 
 
 @pytest.mark.influxdb
