@@ -42,7 +42,7 @@ ARCHIVE_REJECTED: Final = "archive.rejected"  # points that InfluxDB would not t
 ARCHIVE: Final = (ARCHIVE_STATE, ARCHIVE_REJECTED)  # made by `kapok archive`
 EVERY: Final = (*ALL, *ONCALL, *ARCHIVE)
 TICKED: Final = (*READINGS, ALERTS, ACTIONS)  # the clock goes to every partition of these
-HOMES: Final = (topic("infrared"), REJECTED)  # who moved when in which room: gone after 7 days (docs/privacy.md)
+HOMES: Final = (topic("infrared"), REJECTED, ARCHIVE_REJECTED)  # who moved when: gone after 7 days (docs/privacy.md)
 PARTITIONS: Final = 8
 
 STATE_BATCH_BYTES: Final = 4 << 20  # one batch is appended as a whole
