@@ -63,7 +63,7 @@ class FaultyDatabase:
         except aiohttp.ClientError:
             if request.transport is not None:
                 request.transport.abort()
-            raise
+            return web.Response(status=502)
 
 
 def _refusal(fault: Fault) -> web.Response:

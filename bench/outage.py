@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -143,7 +144,7 @@ class _Stage:
     def __init__(self, broker: str, folder: Path, sites: Path, rules: Path, rate: int, database: Any) -> None:
         self.broker, self.folder, self.sites, self.rules = broker, folder, sites, rules
         self.rate, self.database = rate, database
-        self.phase = ""
+        self._phase, self._began = "", time.monotonic()
         self.due: dict[tuple[str, int], tuple[float, str]] = {}  # (gauge, second): sent at, phase
         self.waits: dict[str, list[float]] = {}  # ms, by phase
         self.sent = 0  # readings
@@ -177,14 +178,14 @@ class _Stage:
         await self._caught_up(consumer, _READY_S)
         await asyncio.sleep(_WARM_UP_S)
         began, sent_before = time.perf_counter(), self.sent
-        self.phase = "before"
+        self._enter("before")
         await asyncio.sleep(before_s)
         await self._outage(proxy, outage_s)
-        self.phase = "while it catches up"
+        self._enter("while it catches up")
         backlog = PACK * await self._behind(consumer)
         caught_up_s = await self._caught_up(consumer, _GIVE_UP_S)
         rate = (self.sent - sent_before) / (time.perf_counter() - began)
-        self.phase = ""
+        self._enter("")
         tasks[1].cancel()
         await asyncio.gather(tasks[1], return_exceptions=True)
         good, others = await self._stored()
@@ -195,9 +196,14 @@ class _Stage:
         memory_mb = peak_mb(self._children[1].pid)
         return Found(p99, len(self.due), self.sent, self.sent - good, others, caught_up_s, backlog, memory_mb, rate)
 
+    def _enter(self, phase: str) -> None:
+        self._phase = phase
+        said = f"{time.monotonic() - self._began:6.1f} s: {self.sent:,} readings sent, {len(self.due)} alerts due"
+        print(f"{said}; {phase or 'end'}", file=sys.stderr)
+
     async def _outage(self, proxy: FaultyDatabase, seconds: float) -> None:
         for fault in FAULTS:
-            self.phase = f"while it is {fault}"
+            self._enter(f"while it is {fault}")
             if fault == "killed":
                 self.database.kill()
             else:
@@ -257,7 +263,7 @@ class _Stage:
                 stamp = data.START_MS + second * 1000
                 batches[pack.partition].append(key=pack.key, value=pack.at(second), timestamp=stamp)
                 if pack.mark and second:
-                    self.due[pack.mark, second] = time.perf_counter(), self.phase
+                    self.due[pack.mark, second] = time.perf_counter(), self._phase
                 self.sent += PACK
             sent = [await producer.send_batch(batch, data.TOPIC, partition=p) for p, batch in batches.items()]
             await asyncio.shield(asyncio.gather(*sent))
