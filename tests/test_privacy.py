@@ -144,7 +144,7 @@ def test_what_is_in_the_directory_is_nowhere_else(
     asyncio.run(topics.ensure(apache_kafka, prefix, PARTITIONS, names=(*topics.ALL, *topics.ONCALL)))
 
     with ended(pipeline.start("worker")) as running:
-        running.append(pipeline.start("oncall", "--directory", str(pipeline.directory)))
+        running.append(pipeline.start("oncall", "--no-console", "--directory", str(pipeline.directory)))
         if database:
             running.append(pipeline.archive(database))
         wait_for_line(running[1], "on-call begins")
