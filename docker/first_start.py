@@ -19,7 +19,7 @@ from sensors.quantities import KINDS
 from streams import access
 from streams.archive.database import ALERTS, READINGS, Database
 from streams.archive.tasks import LONG, SHORT
-from streams.certificates import write_secret
+from streams.certificates import Authority, write_secret
 
 FOLDER = Path(os.environ.get("KAPOK_KEYS", "/keys"))
 ORG = "kapok"
@@ -34,6 +34,10 @@ def keys(hosts: list[str], gateways: list[str]) -> None:
         name: given.split(",") if given else list(KINDS) for name, _, given in (g.partition("=") for g in gateways)
     }
     made = access.make(FOLDER, hosts, kinds)
+    authority, console = Authority(FOLDER), FOLDER / "oncall/console.pem"
+    if not authority.holds(console, hosts):
+        authority.issue(console, "console", hosts)
+        made.append("oncall/console.pem")
     for name in ("influxdb/password", "influxdb/token", "grafana/password"):
         file = FOLDER / name
         if not file.exists():

@@ -113,9 +113,10 @@ def test_commands_and_their_options_exist(name: str) -> None:
     command, *arguments = OWN[name]["command"]
     group: Any = typer.main.get_command(app)
     parameters = {option: p for p in group.commands[command].params for option in p.opts}
-    given = [argument for argument in arguments if argument.startswith("--")]
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    given = [word for word in words if word.startswith("--")]
     assert set(given) <= set(parameters)
-    assert len(arguments) == sum(1 if parameters[option].is_flag else 2 for option in given)
+    assert len(words) == sum(1 if parameters[option].is_flag else 2 for option in given)
 
 
 def test_names_fit_together() -> None:

@@ -31,7 +31,9 @@ class Stack:
         self.folder = folder
         self.ports = {(name, port): free_port() for name, ports in _PORT.items() for port in ports}
         self.ports |= {(name, 8080): free_port() for name, one in SERVICES.items() if "8080" in str(one)}
-        (folder / "keys").mkdir()
+        self.ports["oncall", 8480] = free_port()
+        for name in ("keys", "audit"):
+            (folder / name).mkdir()
 
     def here(self, name: str, text: str) -> str:
         """A text of a service as it is to be here: paths, ports and hosts."""
@@ -39,7 +41,8 @@ class Stack:
             source, target, *_ = volume.split(":")
             if source.startswith("./"):
                 text = text.replace(target, str(DOCKER / source))
-        text = re.sub(r"(?<![\w.])/(keys|prometheus|alertmanager)(?=/|$)", rf"{self.folder}/\1", text)
+        text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)  # where nobody has set anything else
+        text = re.sub(r"(?<![\w.])/(keys|audit|prometheus|alertmanager)(?=/|$)", rf"{self.folder}/\1", text)
         for (service, port), own in self.ports.items():
             text = re.sub(rf"\b{service}:{port}\b", f"127.0.0.1:{own}", text)
         local = {str(port): str(own) for (service, port), own in self.ports.items() if service == name}
