@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import re
 import signal
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -23,13 +27,14 @@ from test_kafka_worker import read_all
 from typer.testing import CliRunner
 
 from alerts.routes import sealed
-from alerts.routes.directory import SHIPPED
+from alerts.routes.directory import SHIPPED, Directory
 from alerts.routes.residents import AUDIT_FILE
 from sensors.catalogue import Catalogue, Place
 from sensors.gateway import Gateway
 from streams import topics
 from streams.child import Child, free_port
 from streams.commands import app
+from streams.delivery import Delivery
 
 pytest_plugins = ["brokers"]
 
@@ -38,10 +43,36 @@ PARTITIONS = 2
 _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
 
-def planted() -> str:
-    """The shipped example, in which whatever is about people has been marked."""
+def planted(port: int) -> str:
+    """The shipped example, in which whatever is about people has been marked. Everybody's first channel is down, the
+    second one is on that port.
+    """
     text = re.sub(r'\b(name|resident|address|phone) = "', rf'\1 = "{PLANTED}', SHIPPED.read_text())
-    return text.replace("json://127.0.0.1:8477/", f"json://{PLANTED}:{PLANTED}@127.0.0.1:{free_port()}/{PLANTED}/")
+    first, second = (f"json://{PLANTED}:{PLANTED}@127.0.0.1:{at}/{PLANTED}/" for at in (free_port(), port))
+    url = "json://127.0.0.1:8477/"
+    return re.sub(rf"(.*?){url}(.*?){url}", rf"\g<1>{first}\g<2>{second}", text)
+
+
+@pytest.fixture
+def receiver() -> Iterator[tuple[int, list[str]]]:
+    """(port, paths that were posted to) of whoever is told."""
+    paths: list[str] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            paths.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Not into the test's output."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port, paths
+        server.shutdown()
 
 
 def leaks(value: bytes | None) -> bool:
@@ -73,6 +104,26 @@ class Pipeline:
     def _child(self, command: str, *options: str) -> Child:
         line = [sys.executable, "-m", "streams", command, "--broker", self.broker, "--prefix", self.prefix, *options]
         return Child(command, line, self.folder / f"{command}.log", self.env)
+
+    @contextmanager
+    def delivering(self) -> Iterator[None]:
+        """Delivery, in a thread; what it logs is kept to be searched too."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(sealed.KEY_FILE, self.env[sealed.KEY_FILE])
+            people = Directory.load(self.directory).people
+        self.written.append(self.folder / "delivery.log")
+        handler = logging.FileHandler(self.written[-1])
+        logging.getLogger().addHandler(handler)
+        loop, stop = asyncio.new_event_loop(), asyncio.Event()
+        delivery = Delivery(self.broker, people.get, prefix=self.prefix)
+        thread = threading.Thread(target=loop.run_until_complete, args=(delivery.run(stop),), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            thread.join(30)
+            logging.getLogger().removeHandler(handler)
 
     def kapok(self, *arguments: object) -> str:
         """What a command says, which is kept to be searched too."""
@@ -131,25 +182,31 @@ async def press(pipeline: Pipeline, catalogue: Catalogue, home: Place) -> None:
 
 @pytest.mark.kafka
 def test_what_is_in_the_directory_is_nowhere_else(
-    apache_kafka: str, prefix: str, tmp_path: Path, database: InfluxDB | None
+    apache_kafka: str, prefix: str, tmp_path: Path, database: InfluxDB | None, receiver: tuple[int, list[str]]
 ) -> None:
+    port, told = receiver
     catalogue = Catalogue.shipped()
     home = next(place for place in catalogue.places.values() if place.kind == "infrared")
     pipeline = Pipeline(apache_kafka, prefix, tmp_path)
     plain = tmp_path / "directory.toml"
-    plain.write_text(planted())
+    plain.write_text(planted(port))
     pipeline.kapok("directory", "encrypt", plain, "--out", pipeline.directory)
     assert not leaks(pipeline.directory.read_bytes())
     plain.unlink()
     asyncio.run(topics.ensure(apache_kafka, prefix, PARTITIONS, names=(*topics.ALL, *topics.ONCALL)))
 
-    with ended(pipeline.start("worker")) as running:
-        running.append(pipeline.start("oncall", "--no-console", "--directory", str(pipeline.directory)))
+    with ended(pipeline.start("worker")) as running, ExitStack() as stack:
+        running.append(
+            pipeline.start("oncall", "--no-console", "--no-delivery", "--directory", str(pipeline.directory))
+        )
         if database:
             running.append(pipeline.archive(database))
+        stack.enter_context(pipeline.delivering())
         wait_for_line(running[1], "on-call begins")
         asyncio.run(press(pipeline, catalogue, home))
-        pipeline.until(lambda: bool(pipeline.records(topics.NOTIFICATIONS)), running)
+        pipeline.until(lambda: any(b'"delivered"' in value for _, value in pipeline.records(topics.RECEIPTS)), running)
+        assert told
+        assert all(PLANTED in path for path in told), "whoever is told is told at the address of the directory"
         pipeline.on("alerts", "ack", home.id, "--by", "p-001", "--lang", "zh")
         shown = pipeline.kapok("directory", "show", pipeline.directory, home.id, "--why", f"call-button/{home.id}")
         assert leaks(shown.encode()), "somebody who gives a reason is told who lives there"
@@ -161,8 +218,8 @@ def test_what_is_in_the_directory_is_nowhere_else(
         # a directory that cannot be used is told of in the log, and nothing of it is shown there
         good = pipeline.directory.read_bytes()
         for bad in (
-            planted().replace("language", "tongue"),
-            planted().replace("[home]", f"[home]\n{PLANTED.upper()}"),
+            planted(port).replace("language", "tongue"),
+            planted(port).replace("[home]", f"[home]\n{PLANTED.upper()}"),
             "x",
         ):
             pipeline.directory.write_text(bad) if bad == "x" else pipeline.directory.write_bytes(seal(pipeline, bad))
