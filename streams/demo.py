@@ -50,12 +50,13 @@ class Demo:
 
     async def run(self) -> None:
         """RunError where the broker or a worker ends before its time."""
-        with contextlib.ExitStack() as stack:
+        async with contextlib.AsyncExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kapok-demo-")))
             broker = stack.enter_context(EmbeddedBroker())
             names = (*topics.ALL, *topics.ONCALL)
             await topics.ensure(broker.address, PREFIX, PARTITIONS, live=False, names=names)
             crew = stack.enter_context(Crew([broker.address] * self._workers, PREFIX, folder))
+            await stack.enter_async_context(self._players.phones())
             oncall = self._players.start(broker.address, PREFIX, folder)
             stack.callback(oncall.stop, 10)
             tasks = [

@@ -48,6 +48,9 @@ def oncall(
     behind_https: Annotated[
         bool, typer.Option("--behind-https", help="A proxy before the console speaks https.")
     ] = False,
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Of the console, for links in what people are told.")
+    ] = None,
     no_console: Annotated[bool, typer.Option("--no-console", help="Serve no console.")] = False,
     no_delivery: Annotated[bool, typer.Option("--no-delivery", help="Only decide; others tell people.")] = False,
     health: Annotated[
@@ -90,7 +93,16 @@ def oncall(
             log.warning("no console: it writes down who looks at which home, and %s names no file for it", AUDIT_FILE)
         try:
             count = await topics.ensure(broker, prefix, partitions, names=(*topics.ALL, *topics.ONCALL))
-            running = OnCall(broker, files, prefix=prefix, partitions=count, health=health, console=served)
+            running = OnCall(
+                broker,
+                files,
+                prefix=prefix,
+                partitions=count,
+                health=health,
+                console=served,
+                delivering=not no_delivery,
+                base_url=url,
+            )
             loop.add_signal_handler(signal.SIGHUP, running.reload)
             await running.run(stop)
         except RunError as error:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
+
+from aiohttp import web
 
 from alerts.console.login import hash_password
 from alerts.routes.directory import SHIPPED, Directory
 from alerts.routes.residents import AUDIT_FILE
 from streams.child import Child, free_port
 
+_PHONES = 8477  # the port of all contacts in the shipped directory
 _ROLES = ("oncall", "carer", "viewer", "admin")
 
 
@@ -20,7 +25,8 @@ class Players:
 
     def __init__(self) -> None:
         self.password = secrets.token_urlsafe(6)
-        self.port = free_port()
+        self.port, self._phones = free_port(), free_port()
+        self.told = 0
         self.address = f"http://127.0.0.1:{self.port}"
         duty = Directory.shipped().duty
         carers = next(group for group in sorted(duty.groups) if group.startswith("carers-"))
@@ -32,7 +38,7 @@ class Players:
         directory, routes_log = folder / "directory.toml", folder / "oncall.log"
         directory.write_text(self._directory())
         command = [sys.executable, "-m", "streams", "oncall", "--broker", broker, "--prefix", prefix]
-        command += ["--directory", str(directory), "--console", f"127.0.0.1:{self.port}", "--no-delivery"]
+        command += ["--directory", str(directory), "--console", f"127.0.0.1:{self.port}", "--url", self.address]
         return Child("on-call", command, routes_log, {AUDIT_FILE: str(folder / "audit.jsonl")})
 
     def about(self, lang: str) -> str:
@@ -48,4 +54,23 @@ class Players:
         for role, person in self.logins.items():
             login = f'login = {{ role = "{role}", password = "{secret}" }}'
             text = re.sub(rf"(?m)^({re.escape(person)} = \{{ )", rf"\g<1>{login}, ", text, count=1)
-        return text
+        return text.replace(f"//127.0.0.1:{_PHONES}/", f"//127.0.0.1:{self._phones}/")
+
+    @contextlib.asynccontextmanager
+    async def phones(self) -> AsyncIterator[None]:
+        """What everybody in the shipped directory is reached by: takes every message, and counts them as ``told``."""
+
+        async def take(request: web.Request) -> web.Response:
+            await request.read()
+            self.told += 1
+            return web.Response()
+
+        app = web.Application()
+        app.add_routes([web.post("/{rest:.*}", take)])
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", self._phones).start()
+            yield
+        finally:
+            await runner.cleanup()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
+from alerts.routes.directory import Person
 from sensors.errors import InputError, RunError
 from streams import health
 from streams.metrics import Finder, Found, registry
@@ -52,9 +53,11 @@ class OnCall:
         partitions: int,
         health: str | None = None,
         console: Console | None = None,
+        delivering: bool = True,
+        base_url: str | None = None,
     ) -> None:
         self.broker, self.prefix, self.partitions, self._files = broker, prefix, partitions, files
-        self._console = console
+        self._console, self._delivering, self._base_url = console, delivering, base_url
         self._read()
         self._health_address, self._term, self._role = health, None, "starting"  # type: str | None, Term | None, str
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -117,11 +120,13 @@ class OnCall:
             stack.push_async_callback(_in_time, self._state_producer.stop)
             await self._state_producer.start()
             rules = await stack.enter_async_context(rules_log(self.broker, None, self.prefix))
-            tasks = [rules.follow(self._look_again), self._serve(rules), self._work(rules, stop)]
+            tasks = [rules.follow(self._look_again), self._serve(rules), self._deliver(stop), self._work(rules, stop)]
             running = [asyncio.create_task(self._guarded(task)) for task in tasks]
             try:
                 ends: list[asyncio.Future[Any]] = [running[-1], self._failure]
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                if stop.is_set():
+                    await asyncio.wait(running[-2:], timeout=_STOP_S)
             finally:
                 for task in running:
                     task.cancel()
@@ -132,6 +137,24 @@ class OnCall:
     def _look_again(self) -> None:
         if self._term is not None:
             self._term.look_again()
+
+    async def _deliver(self, stop: asyncio.Event) -> None:
+        if not self._delivering:
+            return
+        from streams.delivery import Delivery  # here, because its channels take a while to import
+
+        while not stop.is_set():
+            delivery = Delivery(self.broker, self._person, prefix=self.prefix, base_url=self._base_url)
+            try:
+                await delivery.run(stop)
+            except RunError:
+                raise
+            except Exception as error:  # cases go on all the same
+                log.error("delivery failed, and is started again", exc_info=error)
+                await asyncio.sleep(_AGAIN_S)
+
+    def _person(self, person: str) -> Person | None:
+        return self.directory.people.get(person)
 
     async def _serve(self, rules: RulesLog) -> None:
         if self._console is None:
