@@ -194,6 +194,11 @@ class OnCallTopics:
                 told.notifications += [one.value for one in outcome.notifications]
         return told, counted, reading.clock or 0
 
+    def has_begun(self) -> bool:
+        """Whether an intake has said where it begins: what is fed from then on is read."""
+        found = self._do(read_all(self.broker, [self.prefix + topics.ONCALL_LOG], PARTITIONS))
+        return any(record.key == journal.BEGIN_KEY for record in found)
+
     def until(self, true: Callable[[], bool], running: Iterable[Child] = (), seconds: float = 90) -> None:
         deadline = time.monotonic() + seconds
         while not true():
@@ -205,7 +210,7 @@ class OnCallTopics:
             time.sleep(0.1)
 
     def until_ready(self, *running: Child) -> None:
-        self.until(lambda: any("on-call begins" in one.log.read_text() for one in running), running)
+        self.until(self.has_begun, running)
 
     def until_done(self, at_ms: int, running: Iterable[Child] = ()) -> None:
         """Until all that was fed is in the log, up to a tick, and what comes of it is out."""

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from random import Random
 from typing import NamedTuple
 
 import pytest
-from oncall_pipeline import BY, START_MS, OnCallTopics
+from oncall_pipeline import BY, PARTITIONS, START_MS, OnCallTopics
 from pipelines import ended, wait_for_line
 from typer.testing import CliRunner
 
@@ -25,6 +26,9 @@ from alerts.routes import routes as routes_files
 from sensors.errors import InputError, RunError
 from streams.apache_kafka import ApacheKafka
 from streams.commands import app
+from streams.oncall.files import Files
+from streams.oncall.process import OnCall
+from streams.oncall.term import Term
 from streams.record import record
 
 pytest_plugins = ["brokers"]
@@ -133,6 +137,10 @@ def test_killed_anywhere_it_repeats_and_loses_nothing(topics_of: OnCallTopics, t
         on.until_ready(*running)
 
         def kill() -> None:
+            """While it works, soon after it has put something out that its state does not have yet."""
+            wait_for_line(running[0], "on-call works")
+            before = len(on.told().notifications)
+            on.until(lambda: len(on.told().notifications) > before or len(on.folded()[0].notifications) == before)
             time.sleep(rng.random() * 0.3)
             running[0].kill()
             running[0] = on.start()
@@ -148,6 +156,48 @@ def test_killed_anywhere_it_repeats_and_loses_nothing(topics_of: OnCallTopics, t
     replayed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert replayed.returncode == 0, replayed.stderr
     assert Counter(again.read_bytes().splitlines()) == Counter(told.notifications)
+
+
+def test_what_never_came_into_the_state_is_not_put_out_again(
+    topics_of: OnCallTopics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first process puts everything out and never gets to write its state; the next one folds all of it again."""
+    on, steps = topics_of, 12
+
+    async def not_in_time(self: Term) -> None:
+        pass
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Term, "_write", not_in_time)
+        with in_thread(on):
+            on.until(on.has_begun)
+            end = storm(on, 6, steps, {})
+            on.until_done(end)
+    with in_thread(on):
+        on.feed(end + 1000)
+        on.until_done(end + 1000)
+    assert len(on.assert_exact().notifications) > 20
+
+
+@contextlib.contextmanager
+def in_thread(on: OnCallTopics) -> Iterator[None]:
+    """On-call in this process, so that it can be hindered."""
+    ending: list[Callable[[], object]] = []
+
+    async def main() -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        ending.append(lambda: loop.call_soon_threadsafe(stop.set))
+        await OnCall(on.broker, Files(), prefix=on.prefix, partitions=PARTITIONS, delivering=False).run(stop)
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        for end in ending:
+            end()
+        thread.join(30)
+    assert not thread.is_alive()
 
 
 def test_a_standby_takes_over(topics_of: OnCallTopics) -> None:
