@@ -11,6 +11,7 @@ from alerts.fold import Fold
 from alerts.roster import KindRoster
 from alerts.succession import Succession
 from sensors.record import Record
+from sensors.seal import Seal
 
 Judged = Callable[[Batch, KindRoster], None]
 
@@ -30,20 +31,21 @@ class Judgement(Succession):
         partition: int,
         partitions: int,
         judged: Judged,
+        seal: Seal | None = None,
     ) -> None:
         self._judged = judged
-        super().__init__(editions, generation, partition, partitions)
+        super().__init__(editions, generation, partition, partitions, seal)
 
     def _fold(self, edition: Edition) -> Fold:
-        return _WithoutRules(edition, self.partition, self._partitions, self._judged)
+        return _WithoutRules(edition, self.partition, self._partitions, self._judged, self._seal)
 
 
 class _WithoutRules(Fold):
     """A fold that only checks and grades."""
 
-    def __init__(self, edition: Edition, partition: int, partitions: int, judged: Judged) -> None:
+    def __init__(self, edition: Edition, partition: int, partitions: int, judged: Judged, seal: Seal | None) -> None:
         limits = edition.rulebook.without_rules()
-        super().__init__(edition.catalogue, limits, partition=partition, partitions=partitions)
+        super().__init__(edition.catalogue, limits, partition=partition, partitions=partitions, seal=seal)
         self._judged = judged
 
     def _read(self, kind: str, records: Sequence[Record]) -> tuple[Batch | None, list[Any]]:

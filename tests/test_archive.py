@@ -29,8 +29,11 @@ from sensors.capture import Line
 from sensors.clock import CLOCK_KEY, tick
 from sensors.quantities import KINDS
 from sensors.record import Record
+from sensors.seal import Seal
 from sensors.senml import encode
 from streams import topics
+from streams.archive.database import Database
+from streams.archive.history import record_history
 from streams.archive.points import Points
 from streams.child import Child, free_port
 from streams.embedded_broker import EmbeddedBroker
@@ -62,9 +65,9 @@ SMALL = edition(
 class Judged:
     """One partition's judgement, and the points that come of it."""
 
-    def __init__(self, editions: dict[int, Edition] | None = None) -> None:
+    def __init__(self, editions: dict[int, Edition] | None = None, seal: Seal | None = None) -> None:
         self.points, self.lines = Points(), list[str]()
-        self.judgement = Judgement(editions or {0: SMALL}, 0, 0, 1, self._take)
+        self.judgement = Judgement(editions or {0: SMALL}, 0, 0, 1, self._take, seal)
         self._offsets = dict.fromkeys(KINDS, 0)
 
     def _take(self, batch: Any, roster: Any) -> None:
@@ -164,6 +167,14 @@ def test_under_new_rules_it_judges_by_them_from_where_they_are_announced() -> No
     for kind in ("rain", "infrared"):
         judged.feed(kind, said, key=b"@rules")
     assert ["value=50.0" in line for line in judged.feed("crowd", said, key=b"@rules")] == [True]
+
+
+def test_what_is_not_sealed_changes_no_rules() -> None:
+    other = edition(feature("P", "place", "flood"))
+    judged = Judged({0: SMALL, 1: other}, Seal([b"k" * 32]))
+    said = announcement(Announcement(1, other.ruleset, START_MS))
+    assert judged.feed("flood", said, key=b"@rules") == []
+    assert len(judged.feed("flood", depth(0, 0.1))) == 1  # it waits for nothing
 
 
 ALERT = {
@@ -524,22 +535,23 @@ def test_a_capture_from_the_archive_is_in_the_order_of_events_and_replays(
     wait_for(lambda: database.counts(READINGS).get("readings.value") == 4200)
     assert running.process.stop() == 0
 
-    def record(name: str, start_ms: int, end_ms: int, *more: str) -> list[Line]:
-        times = [iso(time_ms).removesuffix("Z") for time_ms in (start_ms, end_ms)]
-        where = ("--from-archive", database.url, "--org", ORG, "--from", times[0], "--until", times[1])
-        command = [sys.executable, "-m", "streams", "record", "--out", str(tmp_path / name), *where, *more]
-        subprocess.run(command, check=True, env=os.environ | {"INFLUX_TOKEN": TOKEN}, capture_output=True)
+    def record(name: str, start_ms: int, end_ms: int, **some: list[str]) -> list[Line]:
+        record_history(Database(database.url, TOKEN, ORG, BUCKET), tmp_path / name, start_ms, end_ms, **some)
         return list(capture.read(tmp_path / name))
 
-    storm = record("storm.jsonl", START_MS, START_MS + 40 * 60_000)
+    times = [iso(START_MS + n * 60_000).removesuffix("Z") for n in (0, 40)]
+    where = ("--from-archive", database.url, "--org", ORG, "--from", times[0], "--until", times[1])
+    command = [sys.executable, "-m", "streams", "record", "--out", str(tmp_path / "storm.jsonl"), *where]
+    subprocess.run(command, check=True, env=os.environ | {"INFLUX_TOKEN": TOKEN}, capture_output=True)
+    storm = list(capture.read(tmp_path / "storm.jsonl"))
     assert [(line.topic, line.key, json.loads(line.payload() or b"")) for line in storm] == [
         (topic, key.decode(), json.loads(value)) for topic, key, value in packs
     ]
     assert replay(storm, CITY.catalogue, CITY.rulebook).lines() == alerts_of(packs)
     assert len(record("part.jsonl", START_MS, START_MS + 90_000)) == 2
-    assert record("none.jsonl", START_MS, START_MS + 90_000, "--zone", "Y") == []
-    assert record("rain.jsonl", START_MS, START_MS + 90_000, "--kind", "rain") == []
-    (home,) = record("home.jsonl.zst", now, now + 1, "--kind", "infrared")
+    assert record("none.jsonl", START_MS, START_MS + 90_000, zones=["Y"]) == []
+    assert record("rain.jsonl", START_MS, START_MS + 90_000, kinds=["rain"]) == []
+    (home,) = record("home.jsonl.zst", now, now + 1, kinds=["infrared"])
     assert (home.key, home.timestamp, home.payload()) == ("C", now, moves)
 
 

@@ -14,6 +14,7 @@ from alerts.judgement import Judged, Judgement
 from alerts.succession import GENERATION_ROW, generation_of
 from sensors.errors import RunError
 from sensors.quantities import KINDS, topic
+from sensors.seal import Seal
 from streams.rules_log import RulesLog
 from streams.state_log import Snapshot, StateWriter, reader
 from streams.topics import ARCHIVE_STATE
@@ -54,7 +55,7 @@ class Shares(ConsumerRebalanceListener):
         self, broker: str, prefix: str, partitions: int, rules: RulesLog, producer: AIOKafkaProducer, judged: Judged
     ) -> None:
         self._broker, self._prefix, self._partitions = broker, prefix, partitions
-        self._rules, self._producer, self._judged = rules, producer, judged
+        self._rules, self._producer, self._judged, self._seal = rules, producer, judged, Seal.configured()
         self._kinds = {prefix + topic(kind): kind for kind in KINDS}
         self.owned: dict[int, Share] = {}
         self.epoch = 0
@@ -123,7 +124,7 @@ class Shares(ConsumerRebalanceListener):
         if generation not in editions:
             what = f"the archive's state is of edition {generation} of the rules, which topic {self._prefix}rules lacks"
             raise RunError(f"{what}: was the topic made anew? Delete {self._prefix}{ARCHIVE_STATE} too")
-        judgement = Judgement(editions, generation, number, self._partitions, self._judged)
+        judgement = Judgement(editions, generation, number, self._partitions, self._judged, self._seal)
         if found.rows:
             judgement.fold.restore(found.rows)
         return judgement
