@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Protocol
 
-from fastapi import Depends, FastAPI, HTTPException, Request, WebSocket
+from fastapi import Depends, FastAPI, HTTPException, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -233,7 +233,7 @@ def create_app(
                     await socket.send_text(text)
             if not listening.done():
                 await socket.close(CLOSED_BY_LOGOUT if not sessions.valid(session) else 1013)
-        except (RuntimeError, TimeoutError, OSError):
+        except (WebSocketDisconnect, RuntimeError, TimeoutError, OSError):
             pass  # it went away
         finally:
             session.on_end.discard(page.end)

@@ -30,6 +30,7 @@ class _Patient(H11Protocol):
     """
 
     _arriving: asyncio.TimerHandle | None = None
+    _upgraded = False  # to a WebSocket, which is read by another protocol
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -44,14 +45,15 @@ class _Patient(H11Protocol):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         between = self.timeout_keep_alive_task is not None
-        if self.conn.their_state is h11.SEND_BODY or (self.conn.their_state is h11.IDLE and not between):
+        arriving = self.conn.their_state is h11.SEND_BODY or (self.conn.their_state is h11.IDLE and not between)
+        if arriving and not self._upgraded:
             self._wait()
         else:
             self._stop_waiting()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         super().handle_websocket_upgrade(event)
-        self._stop_waiting()
+        self._upgraded = True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()

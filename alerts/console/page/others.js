@@ -28,12 +28,12 @@ export async function drawFigures() {
   let rows;
   try { rows = await get("/api/figures"); } catch { return; }
   if (!rows.length) { box.replaceChildren(h("p", { class: "quiet" }, word("no_figures"))); return; }
-  const pair = (times) => (times ? times.map((s) => span(s * 1000)).join(" / ") : "–");
+  const pair = (...times) => (times[0] === null ? "–" : times.map(span).join(" / "));
   const head = ["day", "district", "cases", "answered", "to_answer", "share", "to_close", "stars"];
   box.replaceChildren(h("table", {},
     h("thead", {}, h("tr", {}, ...head.map((key) => h("th", { scope: "col" }, word(key))))),
     h("tbody", {}, ...rows.map((row) => h("tr", {},
       h("td", {}, row.day.slice(5)), h("td", {}, district(row.district)), h("td", {}, String(row.cases)), h("td", {}, String(row.answered)),
-      h("td", {}, pair(row.answer_s)), h("td", {}, `${Math.round((100 * row.closed) / row.cases)} %`), h("td", {}, pair(row.close_s)),
-      h("td", {}, row.satisfaction === null ? "–" : `${row.satisfaction}★ (${row.told_us})`))))));
+      h("td", {}, pair(row.to_answer, row.to_answer_p90)), h("td", {}, `${Math.round((100 * row.closed) / row.cases)} %`), h("td", {}, pair(row.to_close, row.to_close_p90)),
+      h("td", {}, row.satisfaction === null ? "–" : `${Number(row.satisfaction.toFixed(1))}★ (${row.asked})`))))));
 }

@@ -46,7 +46,7 @@ const WORDS = {
   failed_to: ["未送达 {who}（{by}），再试", "{who} not reached ({by}), again"], gave_up: ["无法送达 {who}", "{who} cannot be reached"],
   nobody: ["无人", "nobody"], until: ["至 {t}", "until {t}"], no_quiet: ["没有", "None"], no_figures: ["近七天没有橙色、红色警情", "No orange or red case in seven days"],
   day: ["日期", "Day"], district: ["区", "District"], cases: ["警情", "Cases"], answered: ["应答", "Answered"], share: ["结案率", "Closed"],
-  to_answer: ["应答用时 中位/95%", "To answer, median / 95 %"], to_close: ["结案用时 中位/95%", "To close, median / 95 %"],
+  to_answer: ["应答用时 中位/90%", "To answer, median / 90 %"], to_close: ["结案用时 中位/90%", "To close, median / 90 %"],
   stars: ["满意度", "Satisfaction"], homes: ["户", "homes"], homes_at: ["社区 {zone}：{homes} 户，预警 {n} 户", "Community {zone}: {homes} homes, {n} with alerts"],
   no_map: ["没有地图和曲线：安装时未能取得 {what}。联网后运行 uv sync --reinstall-package kapok", "No map and no charts: {what} could not be fetched when kapok was installed. With a network: uv sync --reinstall-package kapok"],
   catchment: ["排水片区内涝风险", "catchment: waterlogging risk"], gauge: ["监测点", "sensor"], venue: ["场所客流", "venue"], segment: ["马拉松路段", "course segment"],
