@@ -195,7 +195,9 @@ class Browser:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.session = aiohttp.ClientSession(address, cookie_jar=aiohttp.CookieJar(unsafe=True))
+        self.session = aiohttp.ClientSession(
+            address, connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.CookieJar(unsafe=True)
+        )
         self.token = ""
 
     async def __aenter__(self) -> Browser:
