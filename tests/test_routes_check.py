@@ -153,6 +153,14 @@ def test_a_person_without_a_contact_is_an_error_where_they_would_be_told() -> No
     ]
 
 
+def test_an_address_that_nobody_can_be_told_at_is_an_error_and_is_not_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    text, line = changed(DIRECTORY, "json://127.0.0.1:8477/dingtalk/p-001", "dingtalk://token@/13800138000")
+    assert found(directory=text)[0] == [
+        f"directory.toml:{line}: person p-001: the address of dingtalk cannot be used (write it as an apprise URL)"
+    ]
+    assert "13800138000" not in "".join(capfd.readouterr())
+
+
 def test_a_home_that_is_not_in_the_catalogue_is_warned_of() -> None:
     text, line = changed(DIRECTORY, "[home]\n", '[home]\nH-gone = { resident = "x", address = "y" }\n')
     assert found(directory=text)[1] == [

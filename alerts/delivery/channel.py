@@ -18,6 +18,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -105,6 +106,15 @@ class Channels:
             fault = f"no answer within {self._attempt_s:g} s"
         line.count(fault)
         return fault
+
+
+@lru_cache(maxsize=10_000)
+def usable(url: str) -> bool:
+    """Whether an address can be told anything at all, as far as it can be seen without telling."""
+    try:
+        return isinstance(apprise.Apprise.instantiate(url), apprise.NotifyBase)
+    except Exception:
+        return False
 
 
 def _attempt(url: str, key: str, words: Words, most_s: float) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from alerts.delivery.channel import usable
 from alerts.parameters import Parameters
 from alerts.routes.directory import Directory
 from alerts.routes.duty import AHEAD_MS
@@ -138,6 +139,11 @@ class _Check:
                 line = self._directory.source.line_of_entry("person", name)
                 what = f"person {name} is told of alerts, but has no contact"
                 yield self._directory.source.error(what, line, "give `contacts`, or take them out of groups and rotas")
+            for channel, url in person.contacts.items():
+                if not usable(url):  # which is not shown: it is somebody's address
+                    line = self._directory.source.line_of_entry("person", name)
+                    what = f"person {name}: the address of {channel} cannot be used"
+                    yield self._directory.source.error(what, line, "write it as an apprise URL")
 
     def only_otherwise(self) -> Iterator[InputError]:
         """Rules at levels that no route is written for."""
