@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka.errors import KafkaError
@@ -24,6 +24,7 @@ from streams.rules_log import RulesLog, rules_log
 from streams.state_log import state_producer
 
 if TYPE_CHECKING:
+    from streams.delivery import Delivery
     from streams.oncall.console import Console  # which takes a while to import, and is not always wanted
 
 log = logging.getLogger("kapok")
@@ -60,6 +61,7 @@ class OnCall:
         self._console, self._delivering, self._base_url = console, delivering, base_url
         self._read()
         self._health_address, self._term, self._role = health, None, "starting"  # type: str | None, Term | None, str
+        self._delivery: Delivery | None = None
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def health(self) -> Health:
@@ -87,10 +89,15 @@ class OnCall:
                     Found("kapok_oncall_working", "1: this process works, 0: it stands by.", (), self._working),
                     Found("kapok_oncall_clock_seconds", "On-call's time, from the ticks.", (), clock),
                     Found("kapok_oncall_cases", "Cases that are not closed.", ("state",), open_cases),
+                    Found("kapok_deliveries", "Receipts written.", ("status",), self._told, counter=True),
                 ]
             )
         )
         return own
+
+    def _told(self) -> dict[tuple[str, ...], float]:
+        counts: Mapping[str, int] = self._delivery.counts if self._delivery else {}
+        return {(status,): counts.get(status, 0) for status in ("delivered", "failed", "gave_up")}
 
     def _working(self) -> dict[tuple[str, ...], float]:
         return {(): float(self._term is not None and self._term.ready)}
@@ -144,7 +151,7 @@ class OnCall:
         from streams.delivery import Delivery  # here, because its channels take a while to import
 
         while not stop.is_set():
-            delivery = Delivery(self.broker, self._person, prefix=self.prefix, base_url=self._base_url)
+            self._delivery = delivery = Delivery(self.broker, self._person, prefix=self.prefix, base_url=self._base_url)
             try:
                 await delivery.run(stop)
             except RunError:
