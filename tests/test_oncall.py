@@ -17,6 +17,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+import aiohttp
 import pytest
 from oncall_pipeline import BY, PARTITIONS, START_MS, OnCallTopics
 from pipelines import ended, wait_for_line
@@ -27,6 +28,7 @@ from sensors.errors import InputError, RunError
 from streams.apache_kafka import ApacheKafka
 from streams.commands import app
 from streams.oncall.files import Files
+from streams.oncall.players import Players
 from streams.oncall.process import OnCall
 from streams.oncall.term import Term
 from streams.record import record
@@ -305,3 +307,31 @@ def test_routes_that_are_read_again_hold_from_then_on(embedded: OnCallTopics, tm
     assert by_site[sites[0]] != "all"
     assert (by_site[sites[1]], by_site[sites[2]]) == ("all", "all")
     on.assert_exact()
+
+
+def test_all_of_it_in_one_process(embedded: OnCallTopics, tmp_path: Path) -> None:
+    """Somebody's phone takes the message, the case is notified, and the console shows it to who has logged in."""
+    on, site, players = embedded, embedded.gauges[0].id, Players()
+
+    async def seen() -> list[str]:
+        origin = {"origin": players.address}
+        async with aiohttp.ClientSession(players.address, cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+            login = {"name": players.logins["admin"], "password": players.password}
+            async with session.post("/login", json=login, headers=origin) as answer:
+                assert answer.status == 204
+            async with session.ws_connect("/live", headers=origin) as live:
+                return [str(item) for item in (await live.receive_json())["items"]]
+
+    async def run() -> None:
+        async with players.phones():
+            with ended(players.start(on.broker, on.prefix, tmp_path)) as running:
+                await asyncio.to_thread(on.until_ready, *running)
+                await asyncio.to_thread(on.feed, START_MS, on.alert(site, 4, START_MS + 500), START_MS + 1000)
+                await asyncio.to_thread(
+                    on.until, lambda: bool(on.cases()) and on.cases()[-1].state == "notified", running
+                )
+                await asyncio.to_thread(wait_for_line, running[0], "the console is at")
+                assert any(site in item for item in await seen())
+                assert players.told > 0
+
+    asyncio.run(run())
