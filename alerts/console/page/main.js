@@ -2,7 +2,7 @@
 
 import { closeDetail, openCase, openSite, redraw, shownCase } from "./detail.js";
 import { drawFilter, drawList, drawWaits, ringing, setUpList } from "./list.js";
-import { drawLegend, drawMap, placeOf, setUpMap, showOnMap } from "./map.js";
+import { drawLegend, drawMap, drawMapSoon, placeOf, setUpMap, showOnMap } from "./map.js";
 import { drawDuty, drawFigures, drawQuiet } from "./others.js";
 import { connect, get, leave, listen, state } from "./server.js";
 import { ring, soundOn, toggleSound } from "./sound.js";
@@ -44,7 +44,7 @@ listen((news) => {
   if (news.all) start();
   if (news.connection || news.clock) drawTrouble();
   if (news.list) { drawList(); drawCounts(); }
-  if (news.map) drawMap();
+  if (news.map) drawMapSoon();
   if (news.duty) drawDuty();
   if (news.quiet) drawQuiet();
   if (news.items) {

@@ -13,6 +13,8 @@ let chart = null;
 let city = { sites: [], communities: [] };
 let centres = [];
 let drawing = 0;
+let soon = 0;
+const SOON_MS = 500;
 
 export async function setUpMap(known, openSite) {
   city = known;
@@ -76,6 +78,11 @@ export function showOnMap(at) {
 }
 
 export const placeOf = (id) => city.sites.find((site) => site.id === id)?.at;
+
+// What is pushed waits a little, and is drawn together: drawing takes long, and the list comes first.
+export function drawMapSoon() {
+  soon ||= setTimeout(() => { soon = 0; drawMap(); }, SOON_MS);
+}
 
 export function drawMap() {
   if (!chart || drawing) return;
