@@ -4,7 +4,7 @@
     broker/                server.pem, ca.crt, and what belongs into Kafka's settings: server.properties
     admin/                 broker.toml, admin.pem, ca.crt: for `kapok access grant`, by certificate
     worker/, oncall/, …    broker.toml, password, ca.crt: to be given to those processes and nobody else
-    worker/clock.key       with which ticks are sealed (sensors/seal.py)
+    worker/clock.key       with which ticks are sealed (sensors/seal.py); oncall/ and archive/ have a copy
     gateway-NAME/          the same for a gateway, and `kinds`, those of the readings that it may write
 
 What is there stays as it is, but for certificates that are soon over. What the folder says is put into force by
@@ -23,6 +23,8 @@ from sensors.quantities import KINDS
 from streams.certificates import Authority, write_secret
 
 ROLES = ("worker", "oncall", "archive", "recorder")
+READERS_OF_THE_CLOCK = ("oncall", "archive")
+CLOCK_KEY = "clock.key"
 GATEWAY = "gateway-"
 ADMIN, BROKER = "admin", "broker"
 CLIENTS_LISTENER, ADMIN_LISTENER, CONTROLLER_LISTENER = "CLIENTS", "ADMIN", "CONTROLLER"
@@ -58,6 +60,7 @@ def make(folder: Path, hosts: Iterable[str], gateways: Mapping[str, Iterable[str
             if not (folder / name / "password").exists():
                 _make_user(_folder(folder, name, authority), name)
                 made.append(name)
+        _share_clock_key(folder)
         for name, kinds in gateways.items():
             (folder / (GATEWAY + name) / "kinds").write_text(" ".join(kinds) + "\n")
     except OSError as error:
@@ -68,9 +71,18 @@ def make(folder: Path, hosts: Iterable[str], gateways: Mapping[str, Iterable[str
 def _make_user(folder: Path, name: str) -> None:
     settings = f'ca = "ca.crt"\nuser = "{name}"\npassword_file = "password"\n'
     (folder / "broker.toml").write_text(settings)
-    if name == "worker":
-        write_secret(folder / "clock.key", secrets.token_hex(32).encode() + b"\n")
     write_secret(folder / "password", secrets.token_urlsafe(32).encode() + b"\n")
+
+
+def _share_clock_key(folder: Path) -> None:
+    """The workers' key, made where there is none, is that of all who read the clock."""
+    key = folder / "worker" / CLOCK_KEY
+    if not key.exists():
+        write_secret(key, secrets.token_hex(32).encode() + b"\n")
+    for name in READERS_OF_THE_CLOCK:
+        copy = folder / name / CLOCK_KEY
+        if not copy.exists() or copy.read_bytes() != key.read_bytes():
+            write_secret(copy, key.read_bytes())
 
 
 def _folder(folder: Path, name: str, authority: Authority) -> Path:
