@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -15,11 +16,16 @@ from typing import Any
 import aiohttp
 import pytest
 from aiokafka import AIOKafkaProducer
+from oncall_pipeline import START_MS, OnCallTopics
+from pipelines import ended
 from receivers import notification
+from typer.testing import CliRunner
 
+from sensors.errors import InputError
 from streams import topics
 from streams.alertmanager import AlertmanagerFeed
 from streams.child import Child, accepts, free_port
+from streams.commands import app
 
 pytest_plugins = ["brokers"]
 
@@ -45,6 +51,11 @@ class Manager:
         """site → level of what fires there."""
         async with aiohttp.ClientSession() as session, session.get(f"{self.url}/api/v2/alerts") as answer:
             return {one["labels"]["site"]: one["labels"]["level"] for one in await answer.json()}
+
+    async def links(self) -> list[str]:
+        """Where Alertmanager sends those who want to know more."""
+        async with aiohttp.ClientSession() as session, session.get(f"{self.url}/api/v2/alerts") as answer:
+            return [one["generatorURL"] for one in await answer.json()]
 
     async def until(self, wanted: dict[str, str]) -> None:
         deadline = time.monotonic() + 60
@@ -102,3 +113,35 @@ async def test_what_fires_is_there_at_its_level_until_it_is_over(
             alertmanager = manager.start()  # one that has forgotten everything
             await manager.until({"A": "orange", "E": "red"})
         alertmanager.stop()
+
+
+def test_oncall_tells_it_also_when_it_was_away(
+    embedded_broker: str, prefix: str, tmp_path: Path, manager: Manager
+) -> None:
+    on = OnCallTopics(embedded_broker, prefix, tmp_path)
+    first, second = (gauge.id for gauge in on.gauges[:2])
+
+    def feed_all(*alerts: tuple[str, bytes, bytes]) -> None:
+        on.feed(*alerts, *[(topics.LAST, key, value) for _, key, value in alerts])
+
+    options = ["--alertmanager", manager.url, "--url", "https://oncall.example.gov.cn/"]
+    with contextlib.closing(on), ended(on.start(*options)) as running:
+        on.until_ready(*running)
+        feed_all(on.alert(first, 4, START_MS))
+        on.feed(START_MS + 1000)
+        on.until(lambda: len(on.notifications()) > 0, running)  # people are told all the same
+        with ended(manager.start()):
+            asyncio.run(manager.until({first: "red"}))
+            [case] = {case.id for case in on.cases()}
+            assert asyncio.run(manager.links()) == [f"https://oncall.example.gov.cn/?case={case}"]
+            feed_all(on.alert(first, 0, START_MS + 2000, 4), on.alert(second, 2, START_MS + 2000))
+            asyncio.run(manager.until({second: "yellow"}))
+        assert running[0].stop() == 0
+
+
+@pytest.mark.parametrize("option", ["--alertmanager", "--url"])
+@pytest.mark.parametrize("address", ["127.0.0.1:9093", "http://", "http://a:b", "ftp://a"])
+def test_an_address_that_is_none(option: str, address: str) -> None:
+    ran = CliRunner().invoke(app, ["oncall", option, address])
+    assert isinstance(ran.exception, InputError)
+    assert f"{option} {address}: not an address" in str(ran.exception)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from urllib.parse import quote
 
 import aiohttp
 
@@ -53,9 +54,8 @@ class Board:
             "endsAt": ends,
         }
         if self._base_url:
-            found["generatorURL"] = (
-                f"{self._base_url.rstrip('/')}/?case={alert['rule']}/{alert['site']}/{alert['onset']}"
-            )
+            case = quote(f"{alert['rule']}/{alert['site']}/{alert['onset']}", safe="/:")
+            found["generatorURL"] = f"{self._base_url.rstrip('/')}/?case={case}"
         return found
 
 

@@ -10,11 +10,12 @@ import sys
 import threading
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
 from alerts.routes.residents import AUDIT_FILE
-from sensors.errors import RunError
+from sensors.errors import InputError, RunError
 from streams.commands.options import PrefixOption
 
 _LEFT_OVER_S = 10.0
@@ -51,6 +52,9 @@ def oncall(
     url: Annotated[
         str | None, typer.Option(metavar="URL", help="Of the console, for links in what people are told.")
     ] = None,
+    alertmanager: Annotated[
+        str | None, typer.Option(metavar="URL", help="Of an Alertmanager that is told of the alerts, too.")
+    ] = None,
     no_console: Annotated[bool, typer.Option("--no-console", help="Serve no console.")] = False,
     no_delivery: Annotated[bool, typer.Option("--no-delivery", help="Only decide; others tell people.")] = False,
     health: Annotated[
@@ -73,6 +77,8 @@ def oncall(
     from streams.oncall.files import Files
     from streams.oncall.process import OnCall
 
+    _check("--url", url)
+    _check("--alertmanager", alertmanager)
     said = ""
 
     async def main() -> None:
@@ -90,6 +96,8 @@ def oncall(
             settings = ConsoleSettings(console or _CONSOLE, tuple(name or ()), certificate, key, behind_https)
             settings.check()
             served = Console(settings)
+            if url is None:
+                log.warning("without --url, what people are told has no link to the console")
         elif not no_console:
             log.warning("no console: it writes down who looks at which home, and %s names no file for it", AUDIT_FILE)
         try:
@@ -103,6 +111,7 @@ def oncall(
                 console=served,
                 delivering=not no_delivery,
                 base_url=url,
+                alertmanager=alertmanager,
             )
             loop.add_signal_handler(signal.SIGHUP, running.reload)
             await running.run(stop)
@@ -115,6 +124,17 @@ def oncall(
             last.start()
 
     asyncio.run(main())
+
+
+def _check(option: str, url: str | None) -> None:
+    """InputError where an address cannot be one."""
+    try:
+        parts = urlsplit(url or "http://none")
+        right = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        right = False
+    if not right:
+        raise InputError(f"{option} {url}: not an address", hint="as https://oncall.example.gov.cn:8480")
 
 
 def _end_at_once(said: str) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("kapok")
 
 _STOP_S = 5.0
-_AGAIN_S, _CONSOLE_AGAIN_S = 0.5, 5.0
+_AGAIN_S, _CONSOLE_AGAIN_S, _RELAY_AGAIN_S = 0.5, 5.0, 5.0
 
 
 class Health(NamedTuple):
@@ -56,9 +56,11 @@ class OnCall:
         console: Console | None = None,
         delivering: bool = True,
         base_url: str | None = None,
+        alertmanager: str | None = None,
     ) -> None:
         self.broker, self.prefix, self.partitions, self._files = broker, prefix, partitions, files
         self._console, self._delivering, self._base_url = console, delivering, base_url
+        self._alertmanager = alertmanager
         self._read()
         self._health_address, self._term, self._role = health, None, "starting"  # type: str | None, Term | None, str
         self._delivery: Delivery | None = None
@@ -201,12 +203,29 @@ class OnCall:
             rules,
             lambda: self.routes.pack(),
         )
+        relay = asyncio.create_task(self._relay())
         try:
             await self._term.run(_first(stop.wait(), election.not_elected.wait()))
         finally:
             self._term = None
+            relay.cancel()
+            await asyncio.wait({relay}, timeout=_STOP_S)
         if not stop.is_set() and election.elected.is_set():
             await asyncio.sleep(_AGAIN_S)  # another claimed the log: if it goes on, the coordinator will say so
+
+    async def _relay(self) -> None:
+        """What fires to Alertmanager, from the process that works alone: one that is behind would say what is over."""
+        if self._alertmanager is None:
+            return
+        from streams.alertmanager import AlertmanagerFeed  # here, because it is not always wanted
+
+        while True:
+            feed = AlertmanagerFeed(self.broker, self._alertmanager, prefix=self.prefix, base_url=self._base_url)
+            try:
+                await feed.run(asyncio.Event())
+            except Exception as error:  # people are told all the same
+                log.error("Alertmanager is told nothing just now, again in %g s", _RELAY_AGAIN_S, exc_info=error)
+            await asyncio.sleep(_RELAY_AGAIN_S)
 
     async def _guarded(self, task: Awaitable[None]) -> None:
         try:
