@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from importlib.metadata import files
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 from engines import Pipeline, records_of, runs, settings_of
 from lxml import etree
+from oncall_pipeline import START_MS, OnCallTopics
 from receivers import notification
 from strategies import scenario
+from typer.testing import CliRunner, Result
 
 from alerts.delivery.cap import NAMESPACE, Cap
 from sensors.catalogue import Catalogue
+from sensors.errors import InputError
+from streams.commands import app
 
+pytest_plugins = ["brokers"]
 NAMES = {"cap": NAMESPACE}
 
 
@@ -99,3 +106,42 @@ def test_an_alert_of_a_home_is_not_public(cap: Cap, schema: etree.XMLSchema) -> 
 def test_a_sender_that_the_standard_forbids() -> None:
     with pytest.raises(ValueError, match="sender"):
         Cap(Catalogue.shipped(), sender="Guangzhou, flood control")
+
+
+def test_the_alerts_of_the_topic_in_files_and_on_stdout(
+    embedded_broker: str, prefix: str, tmp_path: Path, schema: etree.XMLSchema
+) -> None:
+    on, out = OnCallTopics(embedded_broker, prefix, tmp_path), tmp_path / "cap" / "out"
+
+    def kapok(*arguments: str) -> Result:
+        return CliRunner().invoke(app, ["alerts", "cap", "--broker", on.broker, "--prefix", prefix, *arguments])
+
+    with closing(on):
+        first, second = (gauge.id for gauge in on.gauges[:2])
+        on.feed(START_MS, on.alert(first, 2, START_MS + 500), on.alert(second, 4, START_MS + 600), START_MS + 1000)
+        on.feed(on.alert(first, 0, START_MS + 1500, 2), START_MS + 2000)
+        sender = ["--sender", "alerts@example.gov.cn", "--url", "https://oncall.example.gov.cn"]
+        written = kapok("--all", "--exercise", "--out", str(out), *sender)
+        assert (written.exit_code, written.stdout_bytes) == (0, b""), written.output
+        messages = {path.name: path.read_bytes() for path in out.iterdir()}
+        assert len(messages) == 3
+        for name, message in messages.items():
+            schema.assertValid(etree.fromstring(message))
+            assert text(message, "status") == ["Exercise"]
+            assert text(message, "sender") == ["alerts@example.gov.cn"]
+            assert [f"{one.replace('/', '~')}.xml" for one in text(message, "identifier")] == [name]
+        assert sorted(text(message, "msgType")[0] for message in messages.values()) == ["Alert", "Alert", "Cancel"]
+        [one] = [message for name, message in messages.items() if second in name]
+        assert text(one, "info/event")[0] == next(
+            r.name["zh"] for r in on.edition.rulebook.rules if r.id == "flood-depth"
+        )
+        assert kapok(second, "--exercise", *sender).stdout_bytes == one
+        assert b"Actual" in kapok(second).stdout_bytes
+        assert kapok(on.gauges[2].id).stdout_bytes == b""  # no alert so far
+        for arguments, said in (
+            ((), "a site or --all"), ((first, "--all"), "a site or --all"), (("nowhere",), "no such site"),
+            (("--all", "--sender", "a b"), "sender"), (("--all", "--out", str(out / next(iter(messages)))), "written"),
+        ):  # fmt: skip
+            refused = kapok(*arguments)
+            assert isinstance(refused.exception, InputError), (arguments, refused.output)
+            assert said in str(refused.exception)

@@ -24,6 +24,7 @@ from alerts.levels import LEVEL_NAMES
 from alerts.message import LEVELS_ZH
 from sensors.errors import InputError, RunError
 from streams.alert_board import MARKS, STYLES
+from streams.commands.cap import cap
 from streams.commands.options import PrefixOption, seconds
 
 _WAIT_S = 15.0  # for what is decided about an action
@@ -68,7 +69,8 @@ TextOption = Annotated[str | None, typer.Option("--text", "-m", help="In your ow
 DistrictOption = Annotated[list[str] | None, typer.Option("--district", help="Only these.")]
 LevelOption = Annotated[int, typer.Option("--level", min=0, max=4, help="At least as high, 1 blue to 4 red.")]
 
-app = typer.Typer(no_args_is_help=True, help="Cases in a terminal: list, tail, ack, note, escalate, close, silence.")
+app = typer.Typer(no_args_is_help=True, help="Cases in a terminal, and alerts as CAP 1.2.")
+app.command()(cap)
 
 
 @app.command("list")
