@@ -48,6 +48,10 @@ class Window:
 
     def login(self, address: str, name: str, query: str = "") -> None:
         self.driver.get(f"{address}/login{query}")
+        self.enter(name)
+
+    def enter(self, name: str) -> None:
+        """Logs in at the page of that."""
         self.driver.find_element(By.NAME, "name").send_keys(name)
         self.driver.find_element(By.NAME, "password").send_keys(PASSWORD)
         self.click("#login button.main")

@@ -10,9 +10,11 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from alerts.delivery.text import words
 from tests import chromium
 from tests.chromium import DESK, PHONE, window
 from tests.consoles import City, Running, console
+from tests.receivers import notification
 from tests.test_console import GAUGE, HOME, START, flood, press
 
 Result = TypeVar("Result")
@@ -96,6 +98,40 @@ async def test_a_night_can_be_worked_by_keyboard_alone(running: Running) -> None
             page.until(f"{ROW}.innerText.includes('应答')", case)
             page.press(Keys.ESCAPE)
             page.until("return document.getElementById('detail').hidden")
+
+    await aside(night)
+
+
+async def test_the_link_of_a_message_opens_its_case_before_and_after_a_login(running: Running) -> None:
+    case, other = flood(running.city, 0.3), press(running.city)
+    shows = (
+        "const it = document.getElementById('detail'); return it && !it.hidden && it.innerText.includes(arguments[0])"
+    )
+
+    def link(case: str) -> str:
+        told = notification().model_copy(update={"case": case})
+        return words(told, "zh", running.address).body.rpartition(" ")[2]
+
+    def night() -> None:
+        with window(PHONE) as page:
+            page.driver.get(link(case))
+            page.until("return location.pathname === '/login'")
+            page.enter("carer")
+            page.until(shows, "无权查看")
+            page.click("#detail .back")
+            assert page.run("return document.getElementById('detail').hidden")
+            page.driver.get(link(other))
+            page.until(shows, HOME)
+        with window() as page:
+            page.driver.get(link(case))
+            page.until("return location.pathname === '/login'")
+            page.enter("oncall")
+            page.until(shows, GAUGE)
+            page.click("#do-ack")
+            page.until(shows, "应答")
+            page.driver.get("data:text/html,<a href='" + link(case) + "'>a mail's link</a>")
+            page.click("a")  # from another site: without the cookie, at first
+            page.until(shows, GAUGE)
 
     await aside(night)
 

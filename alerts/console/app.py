@@ -8,6 +8,7 @@ import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Protocol
+from urllib.parse import urlencode
 
 from fastapi import Depends, FastAPI, HTTPException, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import RedirectResponse, Response
@@ -111,8 +112,8 @@ def create_app(
     @app.get("/")
     async def index(request: Request) -> Response:
         if sessions.find(request.cookies.get(cookie)) is None:
-            wall = "?wall" if "wall" in request.query_params else ""
-            return RedirectResponse(f"/login{wall}", 303)
+            asked = {name: value for name, value in request.query_params.items() if name in ("case", "wall")}
+            return RedirectResponse(f"/login?{urlencode(asked)}" if asked else "/login", 303)
         return _found(files.answer("index.html", request))
 
     @app.get("/login")

@@ -54,7 +54,11 @@ export async function redraw(focus = false) {
   const ask = (asked += 1);
   const path = shown.case ? `/api/case?id=${encodeURIComponent(shown.case)}` : `/api/site?id=${encodeURIComponent(shown.site)}`;
   let found;
-  try { found = await get(path); } catch { if (focus) closeDetail(); return; }
+  try { found = await get(path); } catch (error) {
+    if (focus && error.message === "404" && ask === asked) showNothing();
+    else if (focus) closeDetail();
+    return;
+  }
   if (ask !== asked || !shown) return;
   if (pressed && !focus) { late = true; return; }
   clean();
@@ -69,6 +73,17 @@ export async function redraw(focus = false) {
   box.scrollTop = focus ? 0 : scrolled;
   if (focus) document.getElementById("detail-title").focus();
   else if (had) (box.contains(had) ? had : document.getElementById(had.id) || document.getElementById("detail-title")).focus();
+}
+
+// The link of a message may be old, or have come to somebody who may not see the case.
+function showNothing() {
+  clean();
+  shown = null;
+  box.hidden = false;
+  document.body.classList.add("detailed");
+  const title = h("h2", { id: "detail-title", tabindex: "-1" }, word("not_found"));
+  box.replaceChildren(h("div", { class: "top" }, title, h("button", { type: "button", class: "back", onclick: closeDetail }, `✕ ${word("back")}`)));
+  title.focus();
 }
 
 function head({ case: item, site }) {

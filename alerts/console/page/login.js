@@ -25,5 +25,12 @@ form.addEventListener("submit", async (event) => {
   else wrong.textContent = word(answer ? "wrong" : "failed");
 });
 
+// The link of a message in a web mail brings no cookie along (SameSite=Strict): whoever is in need not log in again.
+async function inAlready() {
+  if (!new URLSearchParams(location.search).has("case")) return;
+  try { if ((await fetch("/api/session")).ok) location.replace(`/${location.search}`); } catch { /* log in, then */ }
+}
+
 draw();
+inAlready();
 form.elements.name.focus();

@@ -12,6 +12,7 @@ const FIGURES_MS = 60000;
 const RING_MS = 20000; // again and again, while a red case is unanswered
 const at = (id) => document.getElementById(id);
 const wall = new URLSearchParams(location.search).has("wall");
+const linked = new URLSearchParams(location.search).get("case"); // from a message
 let rung = 0;
 let mapped = false;
 
@@ -29,6 +30,10 @@ setUpList(open);
 
 async function open(id) {
   await openCase(id);
+  showCaseOnMap(id);
+}
+
+function showCaseOnMap(id) {
   const place = placeOf(state.items.get(id)?.site);
   if (place && !matchMedia("(max-width: 900px)").matches) showOnMap(place);
 }
@@ -64,10 +69,12 @@ async function start() {
   drawAll();
   if (mapped) { drawMap(); redraw(); return; }
   mapped = true;
+  if (linked) openCase(linked);
   if (state.me.missing.length) {
     at("no-map").hidden = false;
     at("no-map").textContent = word("no_map", { what: state.me.missing.join(", ") });
   } else await setUpMap(await get("/api/city"), openSite);
+  if (linked) showCaseOnMap(linked);
   document.body.dataset.ready = "yes";
 }
 

@@ -20,6 +20,7 @@ const WORDS = {
   ],
   cut_off: ["与服务器断开，下面是 {t} 的情况，可能已经过时！正在重连…", "Cut off: this is how things were at {t}, and may be out of date! Reconnecting…"],
   still: ["数据时钟已停 {s}：预警可能没有更新，请通知运维", "The data's clock has stood still for {s}: alerts may not be up to date; tell operations"],
+  not_found: ["此案件不存在、已过期，或您无权查看", "There is no such case (any more), or it is not one for you"],
   none: ["目前没有警情", "No cases at the moment"],
   more: ["另有 {n} 条，可按类别筛选", "{n} more; filter by kind"],
   all: ["全部", "All"], flood: ["内涝", "Flood"], rain: ["降雨", "Rain"], infrared: ["独居老人", "Homes"], crowd: ["客流", "Crowds"],
