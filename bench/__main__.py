@@ -20,14 +20,14 @@ from functools import partial
 from rich.console import Console
 from rich.table import Table
 
-from bench import archive, core, dirt, latency, long, month, oncall, outage
+from bench import archive, core, delivery, dirt, latency, long, month, oncall, outage
 from bench import console as on_call
 from bench.contest import COURSES, KAPOK, contest
 from sensors.errors import RunError
 
 ROUNDS = 3
 ENDURANCE = {"archive": archive.rows, "console": on_call.rows, "dirt": dirt.rows, "long": long.rows}
-ENDURANCE |= {"month": month.rows, "oncall": oncall.rows, "outage": outage.rows}
+ENDURANCE |= {"delivery": delivery.rows, "month": month.rows, "oncall": oncall.rows, "outage": outage.rows}
 
 
 def main() -> None:

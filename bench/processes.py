@@ -17,10 +17,10 @@ def start_worker(broker: str, folder: Path, sites: Path, *more: str | Path) -> C
     return Child("kapok", [*command, "--sites", sites, *more], folder / "worker.log")
 
 
-def start_oncall(broker: str, folder: Path) -> Child:
-    """kapok's on-call, without console and delivery, whose log goes to the folder."""
-    command: list[str | Path] = [sys.executable, "-m", "streams", "oncall", "--no-console", "--no-delivery"]
-    return Child("oncall", [*command, "--broker", broker], folder / "oncall.log")
+def start_oncall(broker: str, folder: Path, *more: str | Path) -> Child:
+    """kapok's on-call, without a console, whose log goes to the folder."""
+    command: list[str | Path] = [sys.executable, "-m", "streams", "oncall", "--no-console", "--broker", broker]
+    return Child("oncall", [*command, *more], folder / "oncall.log")
 
 
 def peak_mb(pid: int) -> float:

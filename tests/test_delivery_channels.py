@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections import Counter
 from typing import get_args
 
@@ -12,7 +13,7 @@ from apprise.plugins.wecombot import NotifyWeComBot
 from receivers import Person, mail_server, notification, webhook
 
 from alerts.cases.notification import Receipt, Why
-from alerts.delivery.channel import Channels
+from alerts.delivery.channel import Channels, Threads
 from alerts.delivery.courier import Courier
 from alerts.delivery.text import MOST, words
 from streams.child import free_port
@@ -131,6 +132,21 @@ async def test_attempts_before_a_restart_are_counted_on() -> None:
         kept = Kept({"p-1": Person({"hook": hook.url("fails")})}, rounds=4)
         assert await kept.tell(0, tried=Counter(hook=3)) == [("hook", "gave_up")]
         assert kept.receipts[0].attempt == 4
+
+
+def test_a_thread_is_used_again_and_one_that_hangs_holds_up_no_other() -> None:
+    threads, seen, released = Threads(), list[threading.Thread](), threading.Event()
+
+    def attempt() -> None:
+        seen.append(threading.current_thread())
+
+    threads.run(lambda: str(released.wait()), lambda _: None)
+    for _ in range(20):
+        done = threading.Event()
+        threads.run(attempt, lambda _, done=done: done.set())  # type: ignore[misc]
+        done.wait()
+    released.set()
+    assert len(set(seen)) == 1
 
 
 async def test_a_line_that_hangs_fills_its_own_places_and_holds_up_nobody_else() -> None:

@@ -8,6 +8,7 @@ until it ends, so a line that hangs holds up nobody on other lines.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import email.utils
 import hashlib
@@ -16,9 +17,10 @@ import re
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from queue import SimpleQueue
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -35,6 +37,8 @@ _DOWN_AFTER, _DOWN_S = 2, 30.0
 _STATUS = re.compile(r"error=(\d{3})\b")
 _BUSY = "all lines of this channel are busy"
 _NOT_AN_ADDRESS = "the address in the directory cannot be used"
+_Work = Callable[[], str | None]
+_Tell = Callable[[str | None], None]
 
 _key: contextvars.ContextVar[str | None] = contextvars.ContextVar("key", default=None)
 _said: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("said", default=None)
@@ -59,6 +63,34 @@ class Line:
         elif not fault.startswith("HTTP 4") and fault != _NOT_AN_ADDRESS:
             self._failures += 1
             self._until = time.monotonic() + _DOWN_S
+
+
+class Threads:
+    """Threads that are used again: starting one holds up whoever starts it until it runs, at a storm for too long."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: list[SimpleQueue[tuple[_Work, _Tell]]] = []
+
+    def run(self, work: _Work, tell: _Tell) -> None:
+        """``tell`` gets what ``work`` gives, both in a thread; they do not hold up the end of the process."""
+        with self._lock:
+            inbox = self._idle.pop() if self._idle else None
+        if inbox is None:
+            inbox = SimpleQueue()
+            threading.Thread(target=self._serve, args=(inbox,), name="delivery", daemon=True).start()
+        inbox.put((work, tell))
+
+    def _serve(self, inbox: SimpleQueue[tuple[_Work, _Tell]]) -> None:
+        while True:
+            work, tell = inbox.get()
+            fault = work()
+            with self._lock:
+                self._idle.append(inbox)
+            tell(fault)
+
+
+_threads = Threads()
 
 
 class Channels:
@@ -92,14 +124,11 @@ class Channels:
             if not ended.done():
                 ended.set_result(fault)
 
-        def attempt() -> None:
-            fault = _attempt(url, key, words, self._attempt_s)
-            try:
+        def tell(fault: str | None) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
                 loop.call_soon_threadsafe(end, fault)
-            except RuntimeError:  # the loop has ended, and nobody waits any more
-                return
 
-        threading.Thread(target=attempt, name="delivery", daemon=True).start()
+        _threads.run(lambda: _attempt(url, key, words, self._attempt_s), tell)
         try:
             fault = await asyncio.wait_for(asyncio.shield(ended), self._attempt_s - (loop.time() - began) + 0.1)
         except TimeoutError:
