@@ -72,10 +72,16 @@ def test_secrets_are_nobody_elses(folder: Path) -> None:
     secret = [
         file for file in folder.rglob("*") if file.name in ("password", "clock.key") or file.suffix in (".key", ".pem")
     ]
-    assert len(secret) == 9
+    assert len(secret) == 11
     for file in secret:
         assert file.stat().st_mode & 0o007 == 0, file
         assert file.parent == folder or file.parent.stat().st_mode & 0o007 == 0, file
+
+
+def test_whoever_reads_the_clock_has_the_key_of_its_seal(folder: Path) -> None:
+    keys = {file.parent.name: file.read_bytes() for file in folder.rglob("clock.key")}
+    assert set(keys) == {"worker", "oncall", "archive"}
+    assert len(set(keys.values())) == 1
 
 
 def test_what_is_there_stays_but_for_certificates_that_are_soon_over(folder: Path) -> None:
