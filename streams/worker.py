@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,7 +11,6 @@ from typing import Any, cast
 
 import faust
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from alerts.edition import Edition
@@ -24,6 +22,7 @@ from streams import health, topics, transport
 from streams.certificate import Certificate
 from streams.clock_writer import ClockWriter
 from streams.credentials import credentials
+from streams.failure import as_run_error
 from streams.health import Health
 from streams.holdings import Holdings
 from streams.loading import Loader
@@ -37,8 +36,6 @@ from streams.state_log import state_producer
 from streams.transport import Run, RunSchema
 from streams.watchdog import Watchdog
 from streams.worker_metrics import WorkerMetrics
-
-log = logging.getLogger("kapok")
 
 # A worker that dies is missed after its session; the broker has the last word on how short one may be.
 _SESSION_S, _USUAL_SESSION_S = 2.0, 6.0
@@ -266,12 +263,7 @@ class Worker:
         """Ends the worker with this error, without writing more state: what is not in it is folded again."""
         if self._failure.done() or self._stopping:
             return
-        if isinstance(error, KafkaError | OSError):
-            error = RunError(f"the Kafka at {self.broker} failed: {error!r}")
-        elif not isinstance(error, RunError):
-            log.error("unexpected error", exc_info=error)
-            error = RunError(f"unexpected error: {error!r}")
-        self._failure.set_exception(error)
+        self._failure.set_exception(as_run_error(error, self.broker))
 
 
 async def _in_time(step: Callable[[], Awaitable[None]]) -> bool:

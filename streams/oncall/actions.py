@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Sequence
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from alerts.cases.action import Action
 from alerts.cases.case import Case
@@ -16,6 +15,7 @@ from sensors.clock import CLOCK_KEY, read_ticks
 from sensors.connection import connection
 from sensors.errors import InputError, RunError
 from streams import topics
+from streams.failure import kafka_errors
 
 _DAY_MS = 86_400_000
 _STOP_S = 5.0
@@ -132,17 +132,14 @@ async def actions(broker: str) -> AsyncIterator[AIOKafkaProducer]:
     """A producer for actions."""
     producer = AIOKafkaProducer(**connection(broker), acks="all")
     try:
-        await producer.start()
-        yield producer
-    except KafkaError as error:
-        raise RunError(f"the Kafka at {broker} failed: {error}") from error
+        with kafka_errors(f"the Kafka at {broker} failed"):
+            await producer.start()
+            yield producer
     finally:
         await producer.stop()
 
 
 async def submit(producer: AIOKafkaProducer, prefix: str, action: Action) -> None:
     """Writes an action; returns once the broker has it."""
-    try:
+    with kafka_errors("the action was not written"):
         await producer.send_and_wait(prefix + topics.ACTIONS, action.value, key(action))
-    except KafkaError as error:
-        raise RunError(f"the action was not written: {error!r}") from error

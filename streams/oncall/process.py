@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
 from alerts.routes.directory import Person
 from sensors.errors import InputError, RunError
 from streams import health
+from streams.failure import as_run_error
 from streams.metrics import Finder, Found, registry
 from streams.oncall.election import Election, standing
 from streams.oncall.files import Files
@@ -234,14 +234,8 @@ class OnCall:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        if self._failure.done():
-            return
-        if isinstance(error, KafkaError | OSError):
-            error = RunError(f"the Kafka at {self.broker} failed: {error!r}")
-        elif not isinstance(error, RunError):
-            log.error("unexpected error", exc_info=error)
-            error = RunError(f"unexpected error: {error!r}")
-        self._failure.set_exception(error)
+        if not self._failure.done():
+            self._failure.set_exception(as_run_error(error, self.broker))
 
 
 async def _first(*steps: Awaitable[Any]) -> bool:
