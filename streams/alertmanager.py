@@ -18,9 +18,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from alerts.delivery.alertmanager import REPEAT_S, Alertmanager, Board
-from sensors.connection import connection, refusal
+from sensors.connection import refusal
 from sensors.errors import RunError
 from streams import topics
+from streams.reading import FETCH_MAX_WAIT_MS, consuming
 
 log = logging.getLogger("kapok")
 
@@ -44,12 +45,8 @@ class AlertmanagerFeed:
     async def run(self, stop: asyncio.Event) -> None:
         """RunError when the broker cannot be used at the start."""
         async with contextlib.AsyncExitStack() as stack:
-            consumer = AIOKafkaConsumer(
-                **connection(self.broker), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=20
-            )
-            stack.push_async_callback(consumer.stop)
             try:
-                await consumer.start()
+                consumer = await stack.enter_async_context(consuming(self.broker, fetch_max_wait_ms=FETCH_MAX_WAIT_MS))
                 async with topics.admin(self.broker) as client:
                     count = (await topics.counts(client, self.prefix))[topics.LAST]
                 places = [TopicPartition(self.prefix + topics.LAST, number) for number in range(count)]

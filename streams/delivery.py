@@ -26,6 +26,7 @@ from alerts.delivery.text import TIMEZONE
 from sensors.connection import connection, refusal
 from sensors.errors import RunError
 from streams.patience import patient
+from streams.reading import read_between
 from streams.topics import NOTIFICATIONS, RECEIPTS
 
 log = logging.getLogger("kapok")
@@ -177,16 +178,13 @@ class Delivery(ConsumerRebalanceListener):
     async def _load(self, share: Share, since_ms: int) -> None:
         """Reads the partition's receipts back. None of those wanted is older than the first notification fetched."""
         place = TopicPartition(self.prefix + RECEIPTS, share.place.partition)
-        self._reader.assign([place])
-        end = (await self._reader.end_offsets([place]))[place]
+        ends = await self._reader.end_offsets([place])
         since = max(0, min(since_ms, time.time_ns() // 1_000_000) - _DAY_MS)
         found = (await self._reader.offsets_for_times({place: since}))[place]
-        self._reader.seek(place, found.offset if found else 0)
-        while await self._reader.position(place) < end:
-            for records in (await self._reader.getmany(timeout_ms=100)).values():
-                for record in records:
-                    with contextlib.suppress(ValueError):
-                        share.note(Receipt.parse(record.value or b""))
+        async for _, records in read_between(self._reader, {place: found.offset if found else 0}, ends):
+            for record in records:
+                with contextlib.suppress(ValueError):
+                    share.note(Receipt.parse(record.value or b""))
         share.loaded = True
 
     def _take(self, share: Share, record: ConsumerRecord) -> None:

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from alerts.edition import Editions
 from alerts.fold import applied_offsets
@@ -27,7 +26,9 @@ from sensors.seal import Seal
 from streams import topics
 from streams.crew import Crew
 from streams.embedded_broker import EmbeddedBroker
+from streams.failure import kafka_errors
 from streams.feeder import Feeder
+from streams.reading import consuming, read_all
 from streams.replay import Replayed
 from streams.rules_log import rules_log
 from streams.state_log import StateReader, reader
@@ -118,9 +119,10 @@ class _Replay:
     async def prepare(self, partitions: int | None) -> int:
         """Makes the topics, and gives their number of partitions; RunError if they hold records already."""
         count = await topics.ensure(self.broker, self.prefix, partitions, live=False)
-        async with _consumer(self.broker) as consumer:
-            names = [self.prefix + name for name in (*topics.READINGS, topics.ALERTS)]
-            ends = await consumer.end_offsets([TopicPartition(n, p) for n in names for p in range(count)])
+        names = [self.prefix + name for name in (*topics.READINGS, topics.ALERTS)]
+        with kafka_errors(f"the Kafka at {self.broker} failed"):
+            async with consuming(self.broker) as consumer:
+                ends = await consumer.end_offsets([TopicPartition(n, p) for n in names for p in range(count)])
         if any(ends.values()):
             raise RunError(f"the topics of prefix {self.prefix!r} at {self.broker} hold records; give another --prefix")
         return count
@@ -236,24 +238,9 @@ def applied(states: StateReader, places: Iterable[tuple[str, int]]) -> dict[tupl
 
 async def all_records(broker: str, name: str, partitions: int) -> AsyncIterator[Any]:
     """The records of a topic, up to where it ends now."""
-    async with _consumer(broker) as consumer:
-        places = [TopicPartition(name, partition) for partition in range(partitions)]
-        consumer.assign(places)
-        await consumer.seek_to_beginning()
-        ends = await consumer.end_offsets(places)
-        while any([await consumer.position(place) < end for place, end in ends.items()]):
-            for records in (await consumer.getmany(timeout_ms=100)).values():
+    places = [TopicPartition(name, partition) for partition in range(partitions)]
+    with kafka_errors(f"the Kafka at {broker} failed"):
+        async with consuming(broker) as consumer:
+            async for _, records in read_all(consumer, places):
                 for record in records:
                     yield record
-
-
-@contextlib.asynccontextmanager
-async def _consumer(broker: str) -> AsyncIterator[AIOKafkaConsumer]:
-    consumer = AIOKafkaConsumer(**connection(broker), enable_auto_commit=False, auto_offset_reset="earliest")
-    try:
-        await consumer.start()
-        yield consumer
-    except KafkaError as error:
-        raise RunError(f"the Kafka at {broker} failed: {error}") from error
-    finally:
-        await consumer.stop()

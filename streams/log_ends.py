@@ -6,11 +6,11 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from sensors.connection import connection
+from streams.reading import consuming, read_between
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +28,7 @@ class LogEnds:
 
     async def run(self) -> None:
         """Asks until cancelled; while the broker is away the ends stay as they were."""
-        consumer = AIOKafkaConsumer(**connection(self._broker))
-        await consumer.start()
-        try:
+        async with consuming(self._broker) as consumer:
             while True:
                 try:
                     self.ends = {TP(*place): end for place, end in (await consumer.end_offsets(self._places)).items()}
@@ -38,8 +36,6 @@ class LogEnds:
                 except KafkaError as error:
                     log.info("the ends of the topics are not known just now: %r", error)
                 await asyncio.sleep(EVERY_S)
-        finally:
-            await consumer.stop()
 
     def of(self, name: str) -> dict[int, int]:
         """partition → offset of the next record, for one topic."""
@@ -47,16 +43,11 @@ class LogEnds:
 
     async def has_records(self, tp: TP, offset: int) -> bool:
         """Whether there is a record at that offset or after it, and not only a transaction's marker."""
-        consumer = AIOKafkaConsumer(**connection(self._broker), auto_offset_reset="earliest")
+        place = TopicPartition(*tp)
         try:
-            await consumer.start()
-            consumer.assign([tp])
-            consumer.seek(tp, offset)
-            while await consumer.position(tp) < self.ends[tp]:
-                if await consumer.getmany(timeout_ms=100, max_records=1):
+            async with consuming(self._broker) as consumer:
+                async for _ in read_between(consumer, {place: offset}, {place: self.ends[tp]}, max_records=1):
                     return True
             return False
         except KafkaError:
             return False
-        finally:
-            await consumer.stop()

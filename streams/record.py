@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from sensors.capture import Writer
-from sensors.connection import connection, user
+from sensors.connection import user
 from sensors.errors import InputError, RunError
 from streams import topics
+from streams.failure import kafka_errors
+from streams.reading import consuming
 from streams.rules_log import rules_log
 
 _QUIET_S = 1.0  # following: a partition from which nothing came for so long does not hold up the others
@@ -53,10 +54,10 @@ async def record(
             raise RunError(f"no topic {', '.join(missing)} at {broker} that {user()!r} may read; see docs/security.md")
         raise InputError(f"no topic {', '.join(missing)} at {broker}", hint="is the --prefix right?")
     places = [TopicPartition(prefix + name, p) for name in names for p in range(there[name])]
-    consumer = AIOKafkaConsumer(**connection(broker), enable_auto_commit=False, auto_offset_reset="earliest")
     written = 0
-    try:
-        await consumer.start()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(kafka_errors(f"the Kafka at {broker} failed"))
+        consumer = await stack.enter_async_context(consuming(broker))
         lanes = await _lanes(consumer, places, from_ms, follow)
         with Writer(out) as capture:
             if topics.RULES in there and set(names) & {*topics.READINGS, topics.ONCALL_LOG}:
@@ -75,11 +76,6 @@ async def record(
                 written += 1
                 if progress and written % 1000 == 0:
                     progress(written, one.timestamp)
-    except KafkaError as error:
-        raise RunError(f"the Kafka at {broker} failed: {error}") from error
-    finally:
-        with contextlib.suppress(KafkaError):
-            await consumer.stop()
     return written
 
 

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from alerts.edition import Edition
-from sensors.connection import connection
 from sensors.errors import RunError
+from streams.failure import kafka_errors
+from streams.reading import consuming
 from streams.topics import REJECTED_RECORD_BYTES, RULES
 
 _GENERATION = "generation"
 _LOOK_MS = 1000
-_STOP_S = 5.0
 
 
 class RulesLog:
@@ -89,20 +89,13 @@ class RulesLog:
 @asynccontextmanager
 async def rules_log(broker: str, producer: AIOKafkaProducer | None, prefix: str) -> AsyncIterator[RulesLog]:
     """The editions of a pipeline, read up to now."""
-    consumer = AIOKafkaConsumer(
-        **connection(broker), enable_auto_commit=False, max_partition_fetch_bytes=REJECTED_RECORD_BYTES
-    )
-    try:
-        await consumer.start()
-        log = RulesLog(consumer, producer, prefix)
-        consumer.assign([log._place])
-        await consumer.seek_to_beginning()
-        await log.catch_up()
-    except KafkaError as error:
-        await consumer.stop()
-        raise RunError(f"the rules could not be read from {prefix}{RULES} at {broker}: {error}") from error
-    try:
+    async with AsyncExitStack() as stack:
+        with kafka_errors(f"the rules could not be read from {prefix}{RULES} at {broker}"):
+            consumer = await stack.enter_async_context(
+                consuming(broker, max_partition_fetch_bytes=REJECTED_RECORD_BYTES)
+            )
+            log = RulesLog(consumer, producer, prefix)
+            consumer.assign([log._place])
+            await consumer.seek_to_beginning()
+            await log.catch_up()
         yield log
-    finally:
-        # On its own: without a broker it takes long, or ends as if it had been cancelled.
-        await asyncio.wait({asyncio.ensure_future(consumer.stop())}, timeout=_STOP_S)

@@ -14,7 +14,6 @@ one moment, from which the same alerts follow; the most advanced one is taken.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections import defaultdict
@@ -23,11 +22,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from sensors.connection import connection
 from sensors.errors import RunError
+from streams.failure import kafka_errors
 from streams.patience import patient
+from streams.reading import FETCH_MAX_WAIT_MS, consuming
 from streams.topics import STATE_BATCH_BYTES
 
 PARTITION_ROW = b"@partition"
@@ -183,20 +183,9 @@ class StateReader:
 async def reader(broker: str, topic: str, partitions: Iterable[int]) -> AsyncIterator[StateReader]:
     """A reader of some partitions, at their beginning."""
     numbers = sorted(partitions)
-    consumer = AIOKafkaConsumer(
-        **connection(broker),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=20,
-        max_partition_fetch_bytes=2 * STATE_BATCH_BYTES,
-    )
-    try:
-        await consumer.start()
-        consumer.assign([TopicPartition(topic, number) for number in numbers])
-        await consumer.seek_to_beginning()
-        yield StateReader(consumer, topic, numbers)
-    except KafkaError as error:
-        raise RunError(f"the state could not be read from {topic} at {broker}: {error}") from error
-    finally:
-        with contextlib.suppress(KafkaError):
-            await consumer.stop()
+    options = {"fetch_max_wait_ms": FETCH_MAX_WAIT_MS, "max_partition_fetch_bytes": 2 * STATE_BATCH_BYTES}
+    with kafka_errors(f"the state could not be read from {topic} at {broker}"):
+        async with consuming(broker, **options) as consumer:
+            consumer.assign([TopicPartition(topic, number) for number in numbers])
+            await consumer.seek_to_beginning()
+            yield StateReader(consumer, topic, numbers)

@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from alerts.alert import Source
 from alerts.fold import applied_offsets
 from sensors.errors import RunError
 from sensors.quantities import KINDS, topic
+from streams.reading import read_between
 from streams.state_log import Rows, Snapshot, StateReader, reader
 from streams.topics import ALERTS, STATE
 
@@ -69,24 +70,18 @@ async def take_over(broker: str, prefix: str, numbers: Iterable[int], partitions
 
 async def _sent_since(states: StateReader, name: str, partitions: int, rows: dict[int, Rows]) -> dict[int, Sent]:
     """For each partition taken over its alerts from where its state says on, to where the topic ends now."""
-    consumer: AIOKafkaConsumer = states.consumer
+    consumer = states.consumer
     places = [TopicPartition(name, partition) for partition in range(partitions)]
-    ends = {place.partition: end for place, end in (await consumer.end_offsets(places)).items()}
+    found = await consumer.end_offsets(places)
+    ends = {place.partition: end for place, end in found.items()}
     sent = {number: Sent({}, _ends(of_one.pop(SENT_ROW, None)), ends) for number, of_one in rows.items()}
     starts = {place: min(one.since.get(place.partition, 0) for one in sent.values()) for place in places}
-    left = [place for place in places if starts[place] < ends[place.partition]]
-    if left:
-        consumer.assign(left)
-        for place in left:
-            consumer.seek(place, starts[place])
-    while left:
-        for place, records in (await consumer.getmany(timeout_ms=100)).items():
-            for record in records:
-                source = _source(record)
-                one = sent.get(source.partition) if source else None
-                if one and source and record.offset >= one.since.get(place.partition, 0):
-                    one.places[mark(record.value)] = source.topic, source.offset
-        left = [place for place in left if await consumer.position(place) < ends[place.partition]]
+    async for place, records in read_between(consumer, starts, found):
+        for record in records:
+            source = _source(record)
+            one = sent.get(source.partition) if source else None
+            if one and source and record.offset >= one.since.get(place.partition, 0):
+                one.places[mark(record.value)] = source.topic, source.offset
     return sent
 
 

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from streams import topics
 from streams.chaos import load
 from streams.chaos.timeline import Timeline
+from streams.reading import consuming
 
 _CALM_S = 1.0  # all is well when it has been well for so long
 _LATE_S = 0.5  # a canary that was heard longer ago, or was so long in coming, is missed
@@ -95,11 +96,7 @@ class Watch:
 async def watching(broker: str, prefix: str, partitions: int, when: Timeline) -> AsyncIterator[Watch]:
     """Watches the alerts from now on."""
     watch = Watch(partitions, when)
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=broker, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50
-    )
-    await consumer.start()
-    try:
+    async with consuming(broker, fetch_max_wait_ms=50) as consumer:
         consumer.assign([TopicPartition(prefix + topics.ALERTS, partition) for partition in range(partitions)])
         task = asyncio.create_task(watch.run(consumer, prefix))
         try:
@@ -107,5 +104,3 @@ async def watching(broker: str, prefix: str, partitions: int, when: Timeline) ->
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-    finally:
-        await consumer.stop()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from alerts.cases.action import Action
 from alerts.cases.case import Case
@@ -16,9 +16,9 @@ from sensors.connection import connection
 from sensors.errors import InputError, RunError
 from streams import topics
 from streams.failure import kafka_errors
+from streams.reading import FETCH_MAX_WAIT_MS, consuming, read_all, read_between
 
 _DAY_MS = 86_400_000
-_STOP_S = 5.0
 _LOOK_BACK = 20  # records of a partition, among which there is a tick
 
 
@@ -35,25 +35,18 @@ class CaseDesk:
             what = f"no topic {missing[0]} at {self.broker}"
             raise RunError(f"{what}: has kapok oncall run there, and is the --prefix right?")
         self._partitions = there[topics.CASES_LAST]
-        self._consumer = AIOKafkaConsumer(
-            **connection(self.broker), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=20
-        )
-        await self._consumer.start()
+        self._connected = consuming(self.broker, fetch_max_wait_ms=FETCH_MAX_WAIT_MS)
+        self._consumer = await self._connected.__aenter__()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await asyncio.wait({asyncio.ensure_future(self._consumer.stop())}, timeout=_STOP_S)
+    async def __aexit__(self, *error: Any) -> None:
+        await self._connected.__aexit__(*error)
 
     async def cases(self) -> dict[str, Case]:
         """The newest case of each ``rule/site``, by its id."""
-        places = self._places(topics.CASES_LAST)
-        ends = await self._consumer.end_offsets(places)
-        self._consumer.assign(places)
-        await self._consumer.seek_to_beginning()
         newest: dict[bytes, bytes] = {}
-        while any([await self._consumer.position(place) < end for place, end in ends.items()]):
-            for records in (await self._consumer.getmany(timeout_ms=100)).values():
-                newest |= {record.key: record.value for record in records if record.value is not None}
+        async for _, records in read_all(self._consumer, self._places(topics.CASES_LAST)):
+            newest |= {record.key: record.value for record in records if record.value is not None}
         return {case.id: case for case in map(Case.parse, newest.values())}
 
     async def now_ms(self) -> int:
@@ -62,13 +55,9 @@ class CaseDesk:
         place = TopicPartition(self.prefix + topics.ACTIONS, 0)
         end = (await self._consumer.end_offsets([place]))[place]
         begin = (await self._consumer.beginning_offsets([place]))[place]
-        if begin == end:
-            return wall
-        self._consumer.assign([place])
-        self._consumer.seek(place, max(begin, end - _LOOK_BACK))
         ticks: list[int] = []
-        while await self._consumer.position(place) < end:
-            for record in (await self._consumer.getmany(place, timeout_ms=100)).get(place, []):
+        async for _, records in read_between(self._consumer, {place: max(begin, end - _LOOK_BACK)}, {place: end}):
+            for record in records:
                 if record.key == CLOCK_KEY:
                     ticks += [at for at, _ in read_ticks(record.value)[0]]
         return ticks[-1] if ticks and abs(ticks[-1] - wall) > _DAY_MS else wall

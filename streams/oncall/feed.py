@@ -28,7 +28,7 @@ from streams import topics
 from streams.oncall import checkpoint
 from streams.oncall.actions import submit
 from streams.oncall.journal import Config
-from streams.oncall.term import consuming
+from streams.reading import following, read_between
 from streams.state_log import reader
 
 log = logging.getLogger("kapok")
@@ -86,7 +86,7 @@ class TopicFeed:
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Reads back, says ``ready``, and follows until cancelled."""
-        async with consuming(self._broker) as cases, consuming(self._broker) as readings:
+        async with following(self._broker) as cases, following(self._broker) as readings:
             await self._read_back(cases)
             ready()
             await asyncio.gather(self._follow(cases), self._follow_readings(readings))
@@ -130,16 +130,9 @@ class TopicFeed:
     async def _read(
         self, consumer: AIOKafkaConsumer, starts: dict[TopicPartition, int], ends: dict[TopicPartition, int]
     ) -> None:
-        left = [place for place in starts if starts[place] < ends[place]]
-        if left:
-            consumer.assign(left)
-            for place in left:
-                consumer.seek(place, starts[place])
-        while left:
-            for place, records in (await consumer.getmany(timeout_ms=100, max_records=_RECORDS)).items():
-                self._take(place, records)
-                await asyncio.sleep(0)
-            left = [place for place in left if await consumer.position(place) < ends[place]]
+        async for place, records in read_between(consumer, starts, ends, _RECORDS):
+            self._take(place, records)
+            await asyncio.sleep(0)
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         while True:

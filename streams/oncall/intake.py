@@ -16,6 +16,7 @@ from sensors.record import Record
 from sensors.seal import Seal
 from streams.oncall import journal
 from streams.oncall.journal import SOURCES, TICKED, Config, Copy, Positions
+from streams.reading import read_all
 from streams.topics import LAST, ONCALL_LOG
 
 log = logging.getLogger("kapok")
@@ -123,15 +124,11 @@ class Intake:
         ends = await self._consumer.end_offsets(self._places)
         read = {t: [ends[TopicPartition(self._prefix + t, p)] for p in range(self._partitions)] for t in SOURCES}
         places = [TopicPartition(self._prefix + LAST, p) for p in range(self._partitions)]
-        ends = await self._consumer.end_offsets(places)
-        self._consumer.assign(places)
-        await self._consumer.seek_to_beginning()
         newest: dict[bytes, Record] = {}
-        while any([await self._consumer.position(place) < end for place, end in ends.items()]):
-            for records in (await self._consumer.getmany(timeout_ms=100)).values():
-                for record in records:
-                    newest.pop(record.key, None)  # so that they stay in the order of their offsets
-                    newest[record.key] = record
+        async for _, records in read_all(self._consumer, places):
+            for record in records:
+                newest.pop(record.key, None)  # so that they stay in the order of their offsets
+                newest[record.key] = record
         copies = [journal.begin(self.name, read)]
         copies += [journal.copy(self.name, LAST, record) for record in newest.values() if record.value is not None]
         await self._write(copies)

@@ -11,6 +11,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from alerts.cases.entry import Outcome
+from streams.reading import read_between
 from streams.takeover import mark
 from streams.topics import CASES, CASES_LAST, NOTIFICATIONS
 
@@ -113,13 +114,6 @@ async def read_back(
         place: max(begins[place], since.get(place.topic.removeprefix(prefix), [0] * partitions)[place.partition])
         for place in places
     }
-    left = [place for place in places if starts[place] < found[place]]
-    if left:
-        consumer.assign(left)
-        for place in left:
-            consumer.seek(place, starts[place])
-    while left:
-        for records in (await consumer.getmany(timeout_ms=100)).values():
-            marks |= {mark(record.value) for record in records if record.value is not None}
-        left = [place for place in left if await consumer.position(place) < found[place]]
+    async for _, records in read_between(consumer, starts, found):
+        marks |= {mark(record.value) for record in records if record.value is not None}
     return ends, marks

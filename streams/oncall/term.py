@@ -8,7 +8,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -17,7 +17,6 @@ from msgspec import Raw
 from alerts.cases.desk import Desk
 from alerts.edition import Edition
 from alerts.routes.routes import Routes
-from sensors.connection import connection
 from sensors.errors import RunError
 from streams import topics
 from streams.oncall import checkpoint
@@ -25,7 +24,7 @@ from streams.oncall.checkpoint import Checkpoint
 from streams.oncall.intake import Intake
 from streams.oncall.journal import Config, Journal
 from streams.oncall.outputs import Outputs, read_back
-from streams.patience import patient
+from streams.reading import following
 from streams.rules_log import RulesLog
 from streams.state_log import StateWriter, reader
 
@@ -35,7 +34,6 @@ _WRITE_EVERY_S = 1.0
 _SHARE = 20  # checkpoints may take one part in so many of the time
 _RECORDS, _POLL_MS = 500, 200
 _STOP_S = 5.0
-FETCH_MAX_WAIT_MS = 20  # the embedded broker does not wake a waiting fetch
 
 
 class Term:
@@ -65,7 +63,7 @@ class Term:
     async def run(self, over: Awaitable[Any]) -> None:
         """Works until ``over`` is done or another has claimed the log; RunError or KafkaError when it cannot."""
         async with contextlib.AsyncExitStack() as stack:
-            source, own = [await stack.enter_async_context(consuming(self._broker)) for _ in range(2)]
+            source, own = [await stack.enter_async_context(following(self._broker)) for _ in range(2)]
             self._intake = Intake(source, self._producer, self._prefix, self._partitions, self.name)
             await self._intake.claim()
             await self._restore(source)
@@ -207,22 +205,3 @@ class Term:
     def _fail(self, error: BaseException) -> None:
         if not self._failure.done():
             self._failure.set_exception(error)
-
-
-@contextlib.asynccontextmanager
-async def consuming(broker: str) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer for partitions that it is told, ready at once for each of them."""
-    consumer = AIOKafkaConsumer(
-        **connection(broker),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
-        max_partition_fetch_bytes=topics.REPLAY_RECORD_BYTES,
-    )
-    patient(consumer._client)
-    try:
-        await consumer.start()
-        consumer._fetcher._prefetch_backoff = 0.0  # a partition not drained for a moment would hold up the others
-        yield consumer
-    finally:
-        await asyncio.wait({asyncio.ensure_future(consumer.stop())}, timeout=_STOP_S)

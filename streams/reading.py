@@ -1,0 +1,78 @@
+"""Reading partitions that one names, in no consumer group: all of them, or from given offsets to given ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from sensors.connection import connection
+from streams.patience import patient
+from streams.topics import REPLAY_RECORD_BYTES
+
+FETCH_MAX_WAIT_MS = 20  # the embedded broker does not wake a waiting fetch
+_POLL_MS = 100
+_STOP_S = 5.0
+
+
+@asynccontextmanager
+async def consuming(broker: str, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer for partitions that it is told; KafkaError where it cannot be started.
+
+    ``options`` are aiokafka's, where another is wanted.
+    """
+    consumer = AIOKafkaConsumer(
+        **connection(broker), **{"enable_auto_commit": False, "auto_offset_reset": "earliest", **options}
+    )
+    try:
+        await consumer.start()
+        yield consumer
+    finally:
+        # On its own: without a broker it takes long, or ends as if it had been cancelled.
+        await asyncio.wait({asyncio.ensure_future(consumer.stop())}, timeout=_STOP_S)
+
+
+@asynccontextmanager
+async def following(broker: str) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer as ``consuming``'s, to go on with for long: it bears with a broker that is away, and has what comes
+    in a partition at once.
+    """
+    async with consuming(
+        broker, fetch_max_wait_ms=FETCH_MAX_WAIT_MS, max_partition_fetch_bytes=REPLAY_RECORD_BYTES
+    ) as consumer:
+        patient(consumer._client)
+        consumer._fetcher._prefetch_backoff = 0.0  # a partition not drained for a moment would hold up the others
+        yield consumer
+
+
+async def read_between(
+    consumer: AIOKafkaConsumer,
+    starts: Mapping[TopicPartition, int],
+    ends: Mapping[TopicPartition, int],
+    max_records: int | None = None,
+) -> AsyncIterator[tuple[TopicPartition, list[ConsumerRecord]]]:
+    """The records of each partition of ``starts`` from that offset to its end, a run at a time, each in order.
+
+    What came after the end may be among them. The consumer is given these partitions, and is free again afterwards.
+    """
+    left = [place for place in starts if starts[place] < ends[place]]
+    if left:
+        consumer.assign(left)
+        for place in left:
+            consumer.seek(place, starts[place])
+    while left:
+        for run in (await consumer.getmany(timeout_ms=_POLL_MS, max_records=max_records)).items():
+            yield run
+        left = [place for place in left if await consumer.position(place) < ends[place]]
+
+
+async def read_all(
+    consumer: AIOKafkaConsumer, places: Iterable[TopicPartition]
+) -> AsyncIterator[tuple[TopicPartition, list[ConsumerRecord]]]:
+    """All that is in these partitions now, as ``read_between``."""
+    starts = await consumer.beginning_offsets(list(places))
+    async for run in read_between(consumer, starts, await consumer.end_offsets(list(starts))):
+        yield run
