@@ -8,9 +8,8 @@ import tempfile
 import time
 import uuid
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -28,7 +27,7 @@ from streams.crew import Crew
 from streams.embedded_broker import EmbeddedBroker
 from streams.failure import kafka_errors
 from streams.feeder import Feeder
-from streams.reading import consuming, read_all
+from streams.reading import all_records, consuming
 from streams.replay import Replayed
 from streams.rules_log import rules_log
 from streams.state_log import StateReader, reader
@@ -203,7 +202,7 @@ class _Replay:
     async def _alerts(self, partitions: int) -> dict[str, bytes]:
         alerts: dict[str, bytes] = {}
         decode = msgspec.json.Decoder(_Id).decode
-        async for record in all_records(self.broker, self.prefix + topics.ALERTS, partitions):
+        async for record in all_records(self.broker, [self.prefix + topics.ALERTS], partitions):
             if record.key == CLOCK_KEY:
                 continue
             alert_id = decode(record.value).id
@@ -213,7 +212,7 @@ class _Replay:
 
     async def _rejected(self, partitions: int) -> list[bytes]:
         rejected: dict[tuple[str, int, int, int], bytes] = {}
-        async for record in all_records(self.broker, self.prefix + topics.REJECTED, partitions):
+        async for record in all_records(self.broker, [self.prefix + topics.REJECTED], partitions):
             headers = dict(record.headers)
             partition, offset, number = (int(headers[name]) for name in ("partition", "offset", "number"))
             rejected[headers["topic"].decode(), partition, offset, number] = record.value
@@ -234,13 +233,3 @@ def applied(states: StateReader, places: Iterable[tuple[str, int]]) -> dict[tupl
         rows = states.partition_rows(partition)
         offsets[name, partition] = max((applied_offsets(row)[_KIND[name]] for row in rows), default=-1)
     return offsets
-
-
-async def all_records(broker: str, name: str, partitions: int) -> AsyncIterator[Any]:
-    """The records of a topic, up to where it ends now."""
-    places = [TopicPartition(name, partition) for partition in range(partitions)]
-    with kafka_errors(f"the Kafka at {broker} failed"):
-        async with consuming(broker) as consumer:
-            async for _, records in read_all(consumer, places):
-                for record in records:
-                    yield record

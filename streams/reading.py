@@ -10,6 +10,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from sensors.connection import connection
+from streams.failure import kafka_errors
 from streams.patience import patient
 from streams.topics import REPLAY_RECORD_BYTES
 
@@ -76,3 +77,13 @@ async def read_all(
     starts = await consumer.beginning_offsets(list(places))
     async for run in read_between(consumer, starts, await consumer.end_offsets(list(starts))):
         yield run
+
+
+async def all_records(broker: str, names: Iterable[str], partitions: int) -> AsyncIterator[ConsumerRecord]:
+    """The records of topics, up to where they end now; RunError where they cannot be read."""
+    places = [TopicPartition(name, partition) for name in names for partition in range(partitions)]
+    with kafka_errors(f"the Kafka at {broker} failed"):
+        async with consuming(broker) as consumer:
+            async for _, records in read_all(consumer, places):
+                for record in records:
+                    yield record

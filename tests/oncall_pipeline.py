@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from test_kafka_worker import read_all
+from pipelines import read_all
 
 from alerts.alert import iso
 from alerts.cases.action import Action

@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +18,10 @@ from strategies import Scenario, scenario
 from alerts.rulebook import Rulebook
 from sensors.catalogue import Catalogue
 from sensors.errors import RunError
+from streams import topics
 from streams.child import Child
 from streams.kafka_replay import replay_through_kafka
+from streams.reading import all_records
 from streams.replay import Replayed, replay
 
 
@@ -125,3 +127,8 @@ def wait_for_line(worker: Child, text: str, seconds: float = 60) -> str:
         worker.check()
         time.sleep(0.05)
     raise RunError(f"{worker.name} did not say {text!r}:\n{worker.tail()}")
+
+
+async def read_all(broker: str, names: Iterable[str], partitions: int = topics.PARTITIONS) -> list[Any]:
+    """The records of topics, up to where they end now."""
+    return [record async for record in all_records(broker, names, partitions)]

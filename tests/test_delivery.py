@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
+from pipelines import read_all
 from receivers import Person, Webhook, mail_server, notification, webhook
 
 from alerts.cases.notification import Notification, Receipt
@@ -41,16 +42,8 @@ class Topics:
                 await producer.send_and_wait(self.prefix + "notifications", one.value, one.key.encode())
 
     async def receipts(self) -> list[Receipt]:
-        places = [TopicPartition(self.prefix + "receipts", number) for number in range(PARTITIONS)]
-        found = []
-        async with AIOKafkaConsumer(bootstrap_servers=self.broker, auto_offset_reset="earliest") as consumer:
-            consumer.assign(places)
-            for place, end in (await consumer.end_offsets(places)).items():
-                consumer.seek(place, 0)
-                while await consumer.position(place) < end:
-                    for record in (await consumer.getmany(place, timeout_ms=200)).get(place, []):
-                        found.append(Receipt.parse(record.value))
-        return found
+        found = await read_all(self.broker, [self.prefix + "receipts"], PARTITIONS)
+        return [Receipt.parse(record.value) for record in found]
 
     async def ends(self) -> Counter[str]:
         """notification → receipts that end it."""

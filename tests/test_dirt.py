@@ -15,11 +15,11 @@ from random import Random
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from engines import Pipeline, Result, by_fold, by_reference, by_replay, runs
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from pipelines import Files, ended, start_worker
+from pipelines import Files, ended, read_all, start_worker
 from strategies import EVENING, Scenario, line, rules_file, scenario
 from test_fold_contract import DEPTH, sites
 from test_fold_properties import ALL_TYPES, LONG
@@ -327,19 +327,6 @@ async def all_applied(broker: str, prefix: str, records: list[Record], worker: C
                             del last[topic(kind), partition]
 
 
-async def values(broker: str, name: str) -> Counter[bytes]:
-    """The values of a topic."""
-    async with AIOKafkaConsumer(bootstrap_servers=broker, auto_offset_reset="earliest") as consumer:
-        places = [TopicPartition(name, p) for p in range(topics.PARTITIONS)]
-        consumer.assign(places)
-        await consumer.seek_to_beginning()
-        ends, found = await consumer.end_offsets(places), Counter[bytes]()
-        while any([await consumer.position(place) < end for place, end in ends.items()]):
-            for records in (await consumer.getmany(timeout_ms=100)).values():
-                found.update(record.value for record in records)
-        return found
-
-
 async def test_a_worker_stays_up_and_writes_down_all_that_is_rejected(broker: str, prefix: str, tmp_path: Path) -> None:
     minutes = list(dirt.Log(Catalogue.shipped(), 3, 600, worst_cases=False).minutes(4))
     came = [record for minute in minutes for kind in KINDS for record in minute.dirt[kind]]
@@ -361,6 +348,6 @@ async def test_a_worker_stays_up_and_writes_down_all_that_is_rejected(broker: st
     worker = start_worker(files, broker, prefix, tmp_path / "worker.log", "--no-clock")
     with ended(worker):
         await all_applied(broker, prefix, records, worker)
-        assert await values(broker, prefix + topics.ALERTS) == alerts
-        assert await values(broker, prefix + topics.REJECTED) == rejected
+        assert Counter(r.value for r in await read_all(broker, [prefix + topics.ALERTS])) == alerts
+        assert Counter(r.value for r in await read_all(broker, [prefix + topics.REJECTED])) == rejected
         assert worker.stop() == 0

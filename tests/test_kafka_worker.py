@@ -15,8 +15,8 @@ from random import Random
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from pipelines import Files, Replaying, assert_same, drawn, ended, start_worker, wait_for_line, write
+from aiokafka import AIOKafkaProducer
+from pipelines import Files, Replaying, assert_same, drawn, ended, read_all, start_worker, wait_for_line, write
 
 from alerts.edition import Edition
 from alerts.fold import Fold
@@ -67,23 +67,6 @@ def test_three_workers_share_the_partitions(broker: str, prefix: str, files: Fil
         reach(2)
         workers.pop().kill()
         reach(1)
-
-
-async def read_all(broker: str, names: list[str], partitions: int = 8) -> list[Any]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=broker, enable_auto_commit=False, auto_offset_reset="earliest")
-    await consumer.start()
-    try:
-        places = [TopicPartition(name, p) for name in names for p in range(partitions)]
-        consumer.assign(places)
-        await consumer.seek_to_beginning()
-        ends = await consumer.end_offsets(places)
-        found: list[Any] = []
-        while any([await consumer.position(place) < end for place, end in ends.items()]):
-            for records in (await consumer.getmany(timeout_ms=100)).values():
-                found += records
-        return found
-    finally:
-        await consumer.stop()
 
 
 def ticks_written(broker: str, prefix: str) -> dict[tuple[str, int], list[int]]:

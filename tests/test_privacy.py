@@ -20,10 +20,9 @@ from pathlib import Path
 import pytest
 import zstandard
 from aiokafka import AIOKafkaProducer
-from pipelines import ended, wait_for_line
+from pipelines import ended, read_all, wait_for_line
 from services import influxdb
 from services.influxdb import ORG, TOKEN, InfluxDB
-from test_kafka_worker import read_all
 from typer.testing import CliRunner
 
 from alerts.routes import sealed

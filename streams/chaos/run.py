@@ -27,7 +27,8 @@ from streams.chaos.timeline import REST, Timeline
 from streams.chaos.watch import Watch, watching
 from streams.child import free_port
 from streams.crew import Crew
-from streams.kafka_replay import all_records, applied
+from streams.kafka_replay import applied
+from streams.reading import all_records
 from streams.state_log import reader
 
 PARTITIONS = 8
@@ -160,20 +161,20 @@ class Chaos:
         found = self._report.take_alerts(direct.alerts, sent)
         self._report.take_times(self._plan, sent, found.repeated, self._when)
         rejected: dict[tuple[Any, ...], bytes] = {}
-        async for record in all_records(broker, PREFIX + topics.REJECTED, PARTITIONS):
+        async for record in all_records(broker, [PREFIX + topics.REJECTED], PARTITIONS):
             headers = dict(record.headers)
             rejected[tuple(headers[name] for name in ("topic", "partition", "offset", "number"))] = record.value
         self._report.rejected = len(direct.rejected)
         lost, invented = rejected_difference(direct.rejected, list(rejected.values()))
         self._report.rejected_lost, self._report.rejected_invented = lost, invented
         due = [(f"{body['rule']}/{body['site']}", direct.alerts[body["id"]]) for body in direct.bodies()]
-        last = [(r.key.decode(), r.value) async for r in all_records(broker, PREFIX + topics.LAST, PARTITIONS)]
+        last = [(r.key.decode(), r.value) async for r in all_records(broker, [PREFIX + topics.LAST], PARTITIONS)]
         self._report.went_back, self._report.stale = went_back(due, last)
 
     async def _sent(self, broker: str) -> list[Sent]:
         """The alerts in the order of their topic's partitions."""
         decode, sent = msgspec.json.Decoder(_Id).decode, []
-        async for record in all_records(broker, PREFIX + topics.ALERTS, PARTITIONS):
+        async for record in all_records(broker, [PREFIX + topics.ALERTS], PARTITIONS):
             if record.key != CLOCK_KEY:
                 headers = dict(record.headers)
                 name = headers["topic"].decode().removeprefix(PREFIX)
