@@ -19,7 +19,7 @@ from sensors.errors import RunError
 from sensors.quantities import KINDS, topic
 from sensors.seal import Seal
 from streams import health, topics, transport
-from streams.certificate import Certificate
+from streams.broker_certificate import Certificate
 from streams.clock_writer import ClockWriter
 from streams.credentials import credentials
 from streams.failure import as_run_error

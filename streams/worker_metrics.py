@@ -16,7 +16,7 @@ from alerts.batch import GRADES
 from alerts.fold import Outcome
 from alerts.rejection import REASONS
 from sensors.quantities import KINDS, topic
-from streams.certificate import Certificate
+from streams.broker_certificate import Certificate
 from streams.log_ends import LogEnds
 from streams.metrics import SECONDS, Finder, Found, registry
 from streams.outbox import Outbox

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from streams.archive.copying import Archive
 from streams.archive.database import Database
-from streams.certificate import Certificate
+from streams.broker_certificate import Certificate
 from streams.log_ends import LogEnds
 from streams.oncall.process import Files, OnCall
 from streams.outbox import Outbox
