@@ -12,7 +12,7 @@ from test_fold_contract import DEPTH, sites
 from timelines import Timeline, Town, route
 
 from alerts.cases import schemas
-from alerts.cases.figures import by_day, by_district, by_district_and_day, figures
+from alerts.cases.figures import by_day_and_district, by_district, figures
 from alerts.routes.routes import Routes
 from bench.month import Month
 from sensors.catalogue import SHIPPED, Catalogue
@@ -38,12 +38,14 @@ def test_figures_by_hand():
     assert (tianhe.share_answered, tianhe.share_closed) == (1, 0.5)
     assert (liwan.to_answer, liwan.to_answer_p90, liwan.to_close, liwan.satisfaction) == (MINUTE, MINUTE, None, None)
     # 17:00 in UTC is the next day in Guangzhou
-    days = by_day(newest, ZoneInfo("Asia/Shanghai"))
-    assert {day: found.cases for day, found in days.items()} == {date(2024, 5, 4): 2, date(2024, 5, 5): 1}
-    assert list(by_district_and_day(newest, ZoneInfo("UTC"))) == [
-        ("天河区", date(2024, 5, 4)),
-        ("荔湾区", date(2024, 5, 4)),
-    ]
+    fourth, fifth = date(2024, 5, 4), date(2024, 5, 5)
+    for timezone, days in ("Asia/Shanghai", [(fourth, 1), (fifth, 1)]), ("UTC", [(fourth, 2)]):
+        found = by_day_and_district(newest, ZoneInfo(timezone))
+        assert {key: of.cases for key, of in found.items()} == {
+            **{(day, "天河区"): cases for day, cases in days},
+            (fourth, "荔湾区"): 1,
+        }
+        assert list(found) == sorted(found)
 
 
 def test_figures_of_nothing():

@@ -72,24 +72,13 @@ def by_district(cases: Iterable[Case]) -> dict[str, Figures]:
     return {district: figures(found[district]) for district in sorted(found)}
 
 
-def by_day(cases: Iterable[Case], timezone: ZoneInfo) -> dict[date, Figures]:
-    """Local day on which it opened → the day's figures, in order."""
-    found: dict[date, list[Case]] = defaultdict(list)
+def by_day_and_district(cases: Iterable[Case], timezone: ZoneInfo) -> dict[tuple[date, str], Figures]:
+    """(local day on which it opened, district) → figures, in order."""
+    found: dict[tuple[date, str], list[Case]] = defaultdict(list)
     for case in cases:
-        found[day_of(case, timezone)].append(case)
-    return {day: figures(found[day]) for day in sorted(found)}
-
-
-def by_district_and_day(cases: Iterable[Case], timezone: ZoneInfo) -> dict[tuple[str, date], Figures]:
-    """(district, local day) → figures, in order."""
-    found: dict[tuple[str, date], list[Case]] = defaultdict(list)
-    for case in cases:
-        found[case.district, day_of(case, timezone)].append(case)
+        day = datetime.fromtimestamp(case.opened / 1000, timezone).date()
+        found[day, case.district].append(case)
     return {key: figures(found[key]) for key in sorted(found)}
-
-
-def day_of(case: Case, timezone: ZoneInfo) -> date:
-    return datetime.fromtimestamp(case.opened / 1000, timezone).date()
 
 
 def _median(times: list[int]) -> int | None:

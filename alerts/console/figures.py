@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from datetime import date
 from typing import Any
 
 from alerts.cases.case import Case
-from alerts.cases.figures import day_of
-from alerts.cases.figures import figures as of_cases
+from alerts.cases.figures import by_day_and_district
 from alerts.console.board import Board
 from alerts.console.login import Scope
 
@@ -20,12 +17,13 @@ def figures(board: Board, scope: Scope) -> list[dict[str, Any]]:
 
     A viewer's figures count homes too: numbers by district tell of nobody.
     """
-    groups: dict[tuple[date, str], list[Case]] = defaultdict(list)
-    for case in board.cases.values():
+
+    def counts(case: Case) -> bool:
         home = case.kind == "infrared" and scope.counts(case.zone, case.district)
-        if case.highest >= FROM_LEVEL and (home or scope.sees(case.kind, case.zone, case.district)):
-            groups[day_of(case, board.rulebook.timezone), case.district].append(case)
+        return case.highest >= FROM_LEVEL and (home or scope.sees(case.kind, case.zone, case.district))
+
+    found = by_day_and_district(filter(counts, board.cases.values()), board.rulebook.timezone)
     return [
-        {"day": day.isoformat(), "district": district, **of_cases(groups[day, district])._asdict()}
-        for day, district in sorted(groups, reverse=True)
+        {"day": day.isoformat(), "district": district, **of_cases._asdict()}
+        for (day, district), of_cases in reversed(found.items())
     ]
