@@ -31,7 +31,7 @@ _RETRY_FIRST_S, _RETRY_MOST_S = 0.5, 15.0
 
 class AlertmanagerFeed:
     """``await AlertmanagerFeed(…).run(stop)`` until ``stop`` is set. While Alertmanager is away what is to be said is
-    kept; ``posted`` counts what it has taken. The topics have to be there.
+    kept. The topics have to be there.
     """
 
     def __init__(
@@ -40,7 +40,6 @@ class AlertmanagerFeed:
         self.broker, self.url, self.prefix, self._repeat_s = broker, url, prefix, repeat_s
         self._board = Board(base_url)
         self._pending: list[dict[str, Any]] = []
-        self.posted = 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """RunError when the broker cannot be used at the start."""
@@ -96,5 +95,4 @@ class AlertmanagerFeed:
                 log.warning("Alertmanager has not taken %d alerts, again in %.1f s: %s", len(newest), pause, error)
                 self._pending, retry, delay = list(newest.values()), now + pause, min(2 * delay, _RETRY_MOST_S)
                 continue
-            self.posted += len(newest)
             self._pending, delay = [], _RETRY_FIRST_S

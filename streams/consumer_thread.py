@@ -19,6 +19,7 @@ from faust.types import TP
 from mode.threads import WorkerThread
 
 from sensors.record import Integers, Record, Records
+from streams.reading import FETCH_MAX_WAIT_MS, wait_for_drain
 from streams.tenure import Tenure
 
 try:
@@ -32,8 +33,8 @@ except ImportError:
 
 log = logging.getLogger(__name__)
 
-FETCH_MAX_WAIT_MS: Final = 20  # Faust: 1500; the embedded broker does not wake a waiting fetch
 _PIECE: Final = 5000  # records
+_DRAIN_S: Final = 0.005  # most are drained by then, and come along in the next fetch; not where the queue is full
 _new = tuple.__new__  # a NamedTuple's own constructor takes three times as long
 
 
@@ -161,7 +162,7 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # Faust: 1500
         # Partition p of every topic to the same worker. Without tables Faust takes round robin, which
         # does not; Kafka's range assignment does for topics with the same number of partitions.
         consumer._partition_assignment_strategy = (RangePartitionAssignor,)
@@ -169,11 +170,9 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
-        # A fetched partition that nobody drains for a moment (paused, queue full) would hold up all
-        # others by 0.1 s.
-        fetching = self._ensure_consumer()._fetcher
-        fetching._prefetch_backoff = 0.005
-        fetching._records = _Fetched()
+        consumer = self._ensure_consumer()
+        wait_for_drain(consumer, _DRAIN_S)
+        consumer._fetcher._records = _Fetched()
 
     async def seek_all(self, offsets: Mapping[TP, int]) -> None:
         """Seeks in the consumer's own thread; partitions no longer assigned are passed over."""

@@ -52,7 +52,6 @@ class Loader:
                     what = "%s partition %d: records %d to %d expired before they were read"
                     log.warning(what, self._prefix + topic(kind), number, following, begin - 1)
             writer = StateWriter(self._state, self._prefix + STATE, number, found.snapshot)
-
             owned[number] = Partition(
                 number, self._prefix, succession, found, self._outbox, writer, self._alert_ends, self._metrics
             )

@@ -45,8 +45,15 @@ async def following(broker: str) -> AsyncIterator[AIOKafkaConsumer]:
         broker, fetch_max_wait_ms=FETCH_MAX_WAIT_MS, max_partition_fetch_bytes=REPLAY_RECORD_BYTES
     ) as consumer:
         patient(consumer._client)
-        consumer._fetcher._prefetch_backoff = 0.0  # a partition not drained for a moment would hold up the others
+        wait_for_drain(consumer, 0.0)
         yield consumer
+
+
+def wait_for_drain(consumer: AIOKafkaConsumer, seconds: float) -> None:
+    """How long a fetch is put off for partitions whose last one nobody has drained yet; aiokafka's own 0.1 s hold up
+    all the others. Then it goes out without them, and they wait until it has come back.
+    """
+    consumer._fetcher._prefetch_backoff = seconds
 
 
 async def read_between(
