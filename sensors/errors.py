@@ -11,6 +11,8 @@ class InputError(Exception):
     The message is one line, ``file:line: what (what to do)``, so that an editor can jump to it.
     """
 
+    exit_code = 2
+
     def __init__(
         self, what: str, *, file: str | Path | None = None, line: int | None = None, hint: str | None = None
     ) -> None:
@@ -21,3 +23,5 @@ class InputError(Exception):
 
 class RunError(Exception):
     """The command could not run or stay up: broker, disk, watchdog (exit 3)."""
+
+    exit_code = 3

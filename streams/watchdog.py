@@ -19,7 +19,6 @@ from sensors.errors import RunError
 from streams.log_ends import EVERY_S, LogEnds
 
 _BEAT_S = 1.0
-FAILED = 3  # exit code: could not stay up
 
 
 class Watchdog:
@@ -74,4 +73,4 @@ class Watchdog:
             if still * _BEAT_S >= self.stuck_s:
                 sys.stderr.write(f"kapok: watchdog: the worker's event loop was blocked for {self.stuck_s:g} s\n")
                 sys.stderr.flush()
-                os._exit(FAILED)
+                os._exit(RunError.exit_code)

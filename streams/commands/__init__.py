@@ -23,7 +23,8 @@ from streams.commands.record import record
 from streams.commands.replay import replay
 from streams.commands.simulate import simulate
 from streams.commands.worker import worker
-from streams.log_lines import plain, plain_logs
+from streams.ending import last_words
+from streams.log_lines import plain_logs
 
 app = typer.Typer(
     name="kapok",
@@ -47,12 +48,9 @@ def main() -> None:
     stderr = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         app()
-    except InputError as error:
-        stderr.print(f"kapok: {plain(str(error), lines=True)}", markup=False)
-        sys.exit(2)
-    except RunError as error:
-        stderr.print(f"kapok: {plain(str(error), lines=True)}", markup=False)
-        sys.exit(3)
+    except (InputError, RunError) as error:
+        stderr.print(last_words(error), markup=False)
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

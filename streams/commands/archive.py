@@ -13,6 +13,7 @@ import typer
 
 from sensors.errors import InputError
 from streams.commands.options import PrefixOption
+from streams.ending import end_assured
 from streams.health import served
 
 if TYPE_CHECKING:
@@ -64,8 +65,9 @@ async def _run(copying: Archive, address: str | None) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     reports = asyncio.create_task(_report(copying))
     try:
-        async with served(address, copying.watch.health, copying.watch.registry):
-            await copying.run(stop)
+        with end_assured():
+            async with served(address, copying.watch.health, copying.watch.registry):
+                await copying.run(stop)
     finally:
         reports.cancel()
         log.info("%s", _counts(copying))

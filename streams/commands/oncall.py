@@ -6,8 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import sys
-import threading
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -15,10 +13,10 @@ from urllib.parse import urlsplit
 import typer
 
 from alerts.routes.residents import AUDIT_FILE
-from sensors.errors import InputError, RunError
+from sensors.errors import InputError
 from streams.commands.options import PrefixOption
+from streams.ending import end_assured
 
-_LEFT_OVER_S = 10.0
 _CONSOLE = "127.0.0.1:8480"
 
 log = logging.getLogger("kapok")
@@ -79,10 +77,8 @@ def oncall(
 
     _check("--url", url)
     _check("--alertmanager", alertmanager)
-    said = ""
 
     async def main() -> None:
-        nonlocal said
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -100,7 +96,7 @@ def oncall(
                 log.warning("without --url, what people are told has no link to the console")
         elif not no_console:
             log.warning("no console: it writes down who looks at which home, and %s names no file for it", AUDIT_FILE)
-        try:
+        with end_assured():
             count = await topics.ensure(broker, prefix, partitions, names=(*topics.ALL, *topics.ONCALL))
             running = OnCall(
                 broker,
@@ -115,13 +111,6 @@ def oncall(
             )
             loop.add_signal_handler(signal.SIGHUP, running.reload)
             await running.run(stop)
-        except RunError as error:
-            said = f"kapok: {error}\n"
-            raise
-        finally:  # whatever is left over and will not end is not waited for
-            last = threading.Timer(_LEFT_OVER_S, lambda: _end_at_once(said))
-            last.daemon = True
-            last.start()
 
     asyncio.run(main())
 
@@ -135,9 +124,3 @@ def _check(option: str, url: str | None) -> None:
         right = False
     if not right:
         raise InputError(f"{option} {url}: not an address", hint="as https://oncall.example.gov.cn:8480")
-
-
-def _end_at_once(said: str) -> None:
-    sys.stderr.write(said)
-    sys.stderr.flush()
-    os._exit(3 if said else 0)
