@@ -19,12 +19,13 @@ from types import TracebackType
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, UnknownError
+from aiokafka.errors import KafkaError
 
 from sensors import senml
 from sensors.catalogue import Catalogue, Sensor
 from sensors.connection import connection, refusal, user
 from sensors.errors import InputError, RunError
+from sensors.producer import started
 from sensors.quantities import KINDS, QUANTITIES, topic
 
 log = logging.getLogger(__name__)
@@ -161,20 +162,9 @@ class Gateway:
         return RunError(f"{self.brokers} has no topic {name} that {user()!r} may write; see docs/security.md")
 
     async def _connect(self) -> AIOKafkaProducer:
-        try:
-            return await self._start(idempotent=True)
-        except UnknownError:
-            # the embedded broker; a pack that it gets twice is dropped reading by reading as a duplicate
+        producer, idempotent = await started(self.brokers)
+        if not idempotent:  # a pack that comes twice is dropped reading by reading as a duplicate
             log.warning("%s knows no idempotent producers: a pack may arrive twice", self.brokers)
-            return await self._start(idempotent=False)
-
-    async def _start(self, *, idempotent: bool) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(**connection(self.brokers), acks="all", enable_idempotence=idempotent)
-        try:
-            await producer.start()
-        except BaseException:
-            await producer.stop()
-            raise
         return producer
 
     def _sensor(self, sensor: str) -> Sensor:
