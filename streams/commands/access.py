@@ -14,7 +14,7 @@ from sensors.connection import SETTINGS
 from sensors.errors import InputError
 from sensors.quantities import KINDS
 from streams import access as folders
-from streams.commands.options import BrokerOption, PrefixOption
+from streams.commands.options import PartitionsOption, PrefixOption
 
 access = typer.Typer(no_args_is_help=True, help="Who may come to the broker, and what they may do there.")
 
@@ -48,11 +48,11 @@ def make(
 @access.command()
 def grant(
     folder: _Folder,
-    broker: BrokerOption,
+    broker: Annotated[str, typer.Option(metavar="HOST:PORT", help="The broker's ADMIN listener.")],
     prefix: PrefixOption = "",
-    partitions: Annotated[int | None, typer.Option(min=1, help="Of each topic, when they are made; else 8.")] = None,
+    partitions: PartitionsOption = None,
 ) -> None:
-    """Make the topics, and the broker's users and their rights what the folder says; BROKER is its ADMIN listener.
+    """Make the topics, and the broker's users and their rights what the folder says.
 
     To turn somebody out, remove the folder of that name and call this again.
     """

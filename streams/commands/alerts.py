@@ -25,14 +25,9 @@ from alerts.message import LEVELS_ZH
 from sensors.errors import InputError, RunError
 from streams.alert_board import MARKS, STYLES
 from streams.commands.cap import cap
-from streams.commands.options import PrefixOption, seconds
+from streams.commands.options import BrokerOption, Lang, PrefixOption, seconds
 
 _WAIT_S = 15.0  # for what is decided about an action
-
-
-class Lang(StrEnum):
-    zh = "zh"
-    en = "en"
 
 
 class Outcome(StrEnum):
@@ -56,9 +51,6 @@ _WORDS: dict[str, dict[str, Any]] = {
     },
 }
 
-BrokerOption = Annotated[
-    str, typer.Option("--broker", envvar="KAPOK_BROKER", metavar="HOST:PORT", help="The Kafka broker.")
-]
 JsonOption = Annotated[bool, typer.Option("--json", help="A case a line, as on the topic; nothing else on stdout.")]
 LangOption = Annotated[Lang | None, typer.Option("--lang", help="Without it: the system's.")]
 ByOption = Annotated[

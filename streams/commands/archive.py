@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sensors.errors import InputError
-from streams.commands.options import PrefixOption
+from streams.commands.options import BrokerOption, PrefixOption
 from streams.ending import end_assured
 from streams.health import served
 
@@ -34,9 +34,7 @@ def archive(
     bucket: Annotated[
         str, typer.Option(envvar="INFLUX_BUCKET", metavar="NAME", help="What the names of its buckets begin with.")
     ] = "kapok",
-    broker: Annotated[
-        str, typer.Option(envvar="KAPOK_BROKER", metavar="HOST:PORT", help="The Kafka broker.")
-    ] = "127.0.0.1:9092",
+    broker: BrokerOption = "127.0.0.1:9092",
     prefix: PrefixOption = "",
     health: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Say at /health, /ready and /metrics how it is.")

@@ -16,6 +16,7 @@ from rich.console import Console
 from sensors.connection import forget_settings
 from sensors.errors import InputError, RunError
 from sensors.seal import forget_key
+from streams.commands.options import ReportOption
 
 _ROOT = Path(__file__).parents[2]
 
@@ -29,7 +30,7 @@ class Section(StrEnum):
 
 def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Of each measurement; what is told are medians.")] = 5,
-    json: Annotated[bool, typer.Option("--json", help="The report as one JSON object, alone on stdout.")] = False,
+    json: ReportOption = False,
     only: Annotated[list[Section] | None, typer.Option(help="Only this part; may be given several times.")] = None,
     plot: Annotated[Path | None, typer.Option(metavar="F.svg", help="Where a picture of the throughput goes.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="So little of it that the figures mean nothing.")] = False,

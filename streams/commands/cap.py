@@ -12,7 +12,7 @@ import typer
 from alerts.delivery.cap import SENDER, Cap
 from alerts.edition import Edition
 from sensors.errors import InputError, RunError
-from streams.commands.options import PrefixOption
+from streams.commands.options import BrokerOption, PrefixOption
 
 
 def cap(
@@ -26,9 +26,7 @@ def cap(
     ] = None,
     sender: Annotated[str, typer.Option(metavar="ID", help="Who warns, as an address in a domain of yours.")] = SENDER,
     url: Annotated[str | None, typer.Option(metavar="URL", help="Of the console, for the links.")] = None,
-    broker: Annotated[
-        str, typer.Option("--broker", envvar="KAPOK_BROKER", metavar="HOST:PORT", help="The Kafka broker.")
-    ] = "127.0.0.1:9092",
+    broker: BrokerOption = "127.0.0.1:9092",
     prefix: PrefixOption = "",
 ) -> None:
     """Alerts as CAP 1.2 (XML), for other warning systems: an Alert, its Updates and its Cancel."""

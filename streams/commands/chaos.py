@@ -24,7 +24,7 @@ from sensors.errors import InputError, RunError
 from sensors.seal import forget_key
 from streams.chaos.plan import Kind, expected_seconds, plan, shares
 from streams.chaos.report import Report
-from streams.commands.options import RulesOption, SitesOption
+from streams.commands.options import ReportOption, RulesOption, SitesOption
 
 _SPEED = 60.0  # seconds of a simulated day a second
 _CANARY_S = 0.1  # how often each partition's canary alerts
@@ -48,7 +48,7 @@ def chaos(
     readings: Annotated[int, typer.Option(min=1, help="About so many, where they are simulated.")] = 1_000_000,
     workers: Annotated[int, typer.Option(min=2, max=8, help="Worker processes.")] = 2,
     session: Annotated[float, typer.Option(min=2, max=60, help="Seconds until a dead worker is missed.")] = 2.0,
-    json: Annotated[bool, typer.Option("--json", help="The report as one JSON object, alone on stdout.")] = False,
+    json: ReportOption = False,
     keep: Annotated[Path | None, typer.Option(help="A folder for the capture, the logs and the report.")] = None,
 ) -> None:
     """Feeds a capture through an Apache Kafka of its own to workers, and kills, stops, cuts off and restarts them.

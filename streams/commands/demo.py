@@ -7,7 +7,6 @@ import contextlib
 import locale
 import logging
 import signal
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,7 +19,7 @@ from sensors.connection import forget_settings
 from sensors.seal import forget_key
 from sensors.simulators import SCENARIOS, Run, simulate
 from streams.alert_board import AlertBoard
-from streams.commands.options import seconds
+from streams.commands.options import Lang, seconds
 
 if TYPE_CHECKING:
     from streams.oncall.players import Players
@@ -28,11 +27,6 @@ if TYPE_CHECKING:
 HOUR_MS = 3_600_000
 DAY_STARTS_AT = 14.0  # local hour: the squall of the simulated day comes in the afternoon
 AHEAD_MS = 3_000_000  # of the start, published at once
-
-
-class Lang(StrEnum):
-    zh = "zh"
-    en = "en"
 
 
 def demo(

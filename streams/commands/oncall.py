@@ -14,7 +14,7 @@ import typer
 
 from alerts.routes.residents import AUDIT_FILE
 from sensors.errors import InputError
-from streams.commands.options import PrefixOption
+from streams.commands.options import BrokerOption, DirectoryOption, PartitionsOption, PrefixOption, RoutesOption
 from streams.ending import end_assured
 
 _CONSOLE = "127.0.0.1:8480"
@@ -23,19 +23,11 @@ log = logging.getLogger("kapok")
 
 
 def oncall(
-    broker: Annotated[
-        str, typer.Option(envvar="KAPOK_BROKER", metavar="HOST:PORT", help="The Kafka broker.")
-    ] = "127.0.0.1:9092",
-    routes: Annotated[
-        Path | None, typer.Option(metavar="F", help="Who is told of what; else the shipped ones.")
-    ] = None,
-    directory: Annotated[
-        Path | None, typer.Option(metavar="F", help="People and how to reach them; else the shipped, invented ones.")
-    ] = None,
+    broker: BrokerOption = "127.0.0.1:9092",
+    routes: RoutesOption = None,
+    directory: DirectoryOption = None,
     prefix: PrefixOption = "",
-    partitions: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Of each topic, when they are made; else 8.")
-    ] = None,
+    partitions: PartitionsOption = None,
     console: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help=f"Where the console is served; else {_CONSOLE}.")
     ] = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -33,8 +34,19 @@ DirectoryOption = Annotated[
         "Without it: the shipped example, in which everybody is invented.",
     ),
 ]
-BrokerOption = Annotated[str, typer.Option("--broker", metavar="HOST:PORT", help="A Kafka broker.")]
+BrokerOption = Annotated[
+    str, typer.Option("--broker", envvar="KAPOK_BROKER", metavar="HOST:PORT", help="The Kafka broker.")
+]
 PrefixOption = Annotated[str, typer.Option("--prefix", help="Goes before every topic's name, as in ops1.")]
+PartitionsOption = Annotated[
+    int | None, typer.Option("--partitions", metavar="N", min=1, help="Of each topic, when they are made; else 8.")
+]
+ReportOption = Annotated[bool, typer.Option("--json", help="The report as one JSON object, alone on stdout.")]
+
+
+class Lang(StrEnum):
+    zh = "zh"
+    en = "en"
 
 
 def catalogue_of(sites: Path | None) -> Catalogue:

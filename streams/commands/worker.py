@@ -9,19 +9,15 @@ from typing import Annotated
 
 import typer
 
-from streams.commands.options import seconds
+from streams.commands.options import BrokerOption, PartitionsOption, PrefixOption, RulesOption, SitesOption, seconds
 
 
 def worker(
-    broker: Annotated[
-        str, typer.Option(envvar="KAPOK_BROKER", metavar="HOST:PORT", help="The Kafka broker.")
-    ] = "127.0.0.1:9092",
-    sites: Annotated[Path | None, typer.Option(metavar="F", help="The catalogue; else the shipped one.")] = None,
-    rules: Annotated[Path | None, typer.Option(metavar="F", help="The rules; else the shipped ones.")] = None,
-    prefix: Annotated[str, typer.Option(metavar="P", help="Of the topics.")] = "",
-    partitions: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Of each topic, when they are made; else 8.")
-    ] = None,
+    broker: BrokerOption = "127.0.0.1:9092",
+    sites: SitesOption = None,
+    rules: RulesOption = None,
+    prefix: PrefixOption = "",
+    partitions: PartitionsOption = None,
     supervise: Annotated[
         int, typer.Option(metavar="N", min=0, help="Run N workers, and start again those that end by themselves.")
     ] = 0,
