@@ -54,10 +54,11 @@ class Writer:
         partition = rng.randrange(len(self._sources[topic]))
         at = self.read[topic][partition]
         batch = self._sources[topic][partition][at : at + rng.randint(1, 4)]
-        copies = [journal.copy(self.name, topic, record) for record in batch]
+        copies = [journal.copy(self.name, topic, record, START_MS) for record in batch]
         self.read[topic][partition] += len(batch)
         if rng.random() < 0.2:
-            copies.append(journal.clock(self.name, tick(START_MS + rng.randrange(10_000)), self.read))
+            now = START_MS + rng.randrange(10_000)
+            copies.append(journal.clock(self.name, tick(now), self.read, now))
         for _ in range(rng.choice([1, 1, 2])):
             self._log.append(copies)
 

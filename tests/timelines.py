@@ -109,6 +109,8 @@ class Timeline:
         self._sensors = {f.get("id", f["properties"].get("id")): f["properties"] for f in self.sites["features"]}
         self.unreachable = unreachable if isinstance(unreachable, dict) else dict.fromkeys(unreachable, 0)
         self.silent_delivery, self.tick_ms = silent_delivery, tick_ms
+        self.absences: list[tuple[int, int]] = []
+        self.standstills: list[tuple[int, int]] = []
         self.lines: list[tuple[int, str]] = []
         self.expected: list[str] = []
         self.cases: list[Case] = []
@@ -152,6 +154,16 @@ class Timeline:
         self._counter += 1
         heapq.heappush(self._doings, (time, self._counter, what))
 
+    def away(self, begin: str | int, end: str | int) -> Timeline:
+        """Nobody copies to the log meanwhile; all of that comes into it at the end, in its order."""
+        self.absences.append((begin if isinstance(begin, int) else ms(begin), end if isinstance(end, int) else ms(end)))
+        return self
+
+    def no_ticks(self, begin: str, end: str) -> Timeline:
+        """The clock stands still meanwhile; alerts come all the same."""
+        self.standstills.append((ms(begin), ms(end)))
+        return self
+
     # -- how it goes ------------------------------------------------------------------------------------------
 
     def run(self, until: str | int) -> Timeline:
@@ -189,14 +201,20 @@ class Timeline:
     def _tick(self, time: int) -> None:
         if self.desk.clock is not None:
             for step in range((self.desk.clock // self.tick_ms + 1) * self.tick_ms, time, self.tick_ms):
-                self.enter("tick", step)
+                self._tick_at(step)
         if self.desk.clock is None or self.desk.clock < time:
+            self._tick_at(time)
+
+    def _tick_at(self, time: int) -> None:
+        if not any(begin < time < end for begin, end in self.standstills):
             self.enter("tick", time)
 
     def enter(self, kind: Any, value: bytes | int) -> Outcome:
         number = len(self.entries)
         source = None if kind == "tick" else Source(kind, 0, number)
-        self.entries.append(Entry(number, kind, value, source))
+        now = value if isinstance(value, int) else (self.desk.clock or 0)
+        back = next((end for begin, end in self.absences if begin < now < end), 0)
+        self.entries.append(Entry(number, kind, value, source, max(back, now) or None))
         out = self.desk.apply(self.entries[-1])
         self.cases += out.cases
         self.notifications += out.notifications
@@ -204,7 +222,7 @@ class Timeline:
         if not self.silent_delivery:
             for one in out.notifications:
                 status = "gave_up" if one.to in self.unreachable else "delivered"
-                at = one.at + self.unreachable.get(one.to, 0)
+                at = max(one.at, back) + self.unreachable.get(one.to, 0)
                 self.on(at, lambda one=one, status=status, at=at: self._receipt(one, status, at))  # type: ignore[misc]
         return out
 

@@ -38,11 +38,14 @@ def advance(way: Way, route: Route, at: int, weight: int, on_duty: OnDuty) -> di
         if people or last:
             break
     if not last:
-        way.due = at + route.steps[way.step].wait_ms
+        way.wait_from(at, route.steps[way.step].wait_ms)
     elif people:
-        way.due = at + route.again_ms if weight >= RED else None
+        way.due = None
+        if weight >= RED:
+            way.wait_from(at, route.again_ms)
     else:
-        way.step, way.round, way.due = -1, 0, at + route.again_ms
+        way.step, way.round = -1, 0
+        way.wait_from(at, route.again_ms)
     return people
 
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from alerts.cases.action import Action
 from alerts.cases.checkpoint import CheckpointState, decode, encode
 from alerts.cases.dossier import Dossier
-from alerts.cases.duty import Duty
+from alerts.cases.duty import LATE_MS, Duty
 from alerts.cases.entry import Entry, Outcome, Refusal
 from alerts.cases.episode import Episodes
 from alerts.cases.message import time_ms
@@ -74,6 +74,7 @@ class Desk:
         self.offset = entry.offset
         if self._had(entry):
             return out
+        self._duty.taken = entry.taken
         try:
             if isinstance(entry.value, int):
                 self._tick(entry.value)
@@ -120,6 +121,12 @@ class Desk:
         """Whatever is due by then happens, each at its own time, however late the tick."""
         if time >= END_OF_TIME or (self.clock is not None and time <= self.clock):
             return
+        if self._duty.taken is not None:
+            self._duty.taken = max(self._duty.taken, time)
+            if time - (before := self.clock or 0) > LATE_MS:
+                for d in self.cases.values():
+                    self._duty.catch_up(d, before, time)
+                    self._plan(d)
         while True:
             due = self._due[0][0] if self._due else None
             vigil = self._relations.next_vigil

@@ -13,7 +13,8 @@ from alerts.cases.message import Words
 class Way(msgspec.Struct):
     """How far a case has gone along one route. ``step`` -1: not begun; the number of steps: the last resort.
 
-    ``due``: when the next step is taken. ``hoped``: the notifications of this step that may still reach somebody.
+    ``due``: when the next step is taken, after a ``wait`` of so many ms. ``hoped``: the notifications of this step that
+    may still reach somebody.
     """
 
     route: str
@@ -21,6 +22,11 @@ class Way(msgspec.Struct):
     round: int = 0
     due: int | None = None
     hoped: list[int] = msgspec.field(default_factory=list)
+    wait: int = 0
+
+    def wait_from(self, at: int, wait_ms: int) -> None:
+        """The next step is taken so long after that time."""
+        self.due, self.wait = at + wait_ms, wait_ms
 
 
 class Told(msgspec.Struct, frozen=True, array_like=True):

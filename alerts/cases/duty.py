@@ -14,6 +14,7 @@ from alerts.cases.reasons import reason
 from alerts.cases.routing import Route, Routing
 from alerts.cases.silences import RED, Silences
 
+LATE_MS = 60_000  # what is decided later than that after its time has its waits counted from then on
 SETTLE_MS = 1_800_000  # a case that is over closes so long after, if it does not fire again
 REMIND_MS = 7_200_000  # a case that only a person closes, answered so long ago and not closed, wants a new answer
 RETRY_MS = 600_000  # nobody at all could be reached: the chain begins anew
@@ -21,10 +22,11 @@ YELLOW = 2
 
 
 class Duty:
-    """Decides for one case at a time; ``out`` gathers the records."""
+    """Decides for one case at a time; ``out`` gathers the records. ``taken``: the entry's (entry.py)."""
 
     def __init__(self, routing: Routing, exercise: bool) -> None:
         self.routing, self.exercise = routing, exercise
+        self.taken: int | None = None
         self.silences = Silences()
         self.out = Outcome()
 
@@ -42,6 +44,19 @@ class Duty:
         self.out.cases.append(d.record(change, at, words, tells, by, number, text, self.exercise))
 
     # -- telling ----------------------------------------------------------------------------------------------
+
+    def heard(self, at: int) -> int:
+        """When people can hear of what is decided for that time: much later, where on-call was away."""
+        return at if self.taken is None or self.taken - at <= LATE_MS else self.taken
+
+    def catch_up(self, d: Dossier, since: int, now: int) -> None:
+        """The clock has stood still from ``since`` to ``now``: waits that began meanwhile begin now."""
+        for way in d.ways:
+            if way.due is not None and way.due - way.wait >= since:
+                way.wait_from(max(way.due - way.wait, now), way.wait)
+        close = d.timers.get("close", 0) - SETTLE_MS
+        if since <= close < now:
+            d.timers["close"] = now + SETTLE_MS
 
     def begin(self, d: Dossier, why_: Why, change: Change, at: int, words: Words) -> None:
         """Tells the first step of every route at this level, and those told before who are on duty still. A new
@@ -61,7 +76,8 @@ class Duty:
             return
         d.ways = [Way(route.id) for route in self._routes(d)]
         d.told_level = max(d.told_level, d.level)
-        again = {person: told for person, told in d.told.items() if person in self.routing.on_duty(told.group, at)}
+        on_duty, now = self.routing.on_duty, self.heard(at)
+        again = {person: told for person, told in d.told.items() if person in on_duty(told.group, now)}
         self.step(d, d.ways, at, why_, change, words, again)
 
     def step(
@@ -80,6 +96,7 @@ class Duty:
         Without ``why_``, people are told by the place in the chain: escalated, repeated, last resort.
         """
         at = max(at, d.at)
+        now = self.heard(at)
         routes = {route.id: route for route in self._routes(d)}
         if not ways or any(way.route not in routes for way in ways):  # the routes were changed: from the beginning
             ways = d.ways = [Way(route) for route in routes]
@@ -91,14 +108,14 @@ class Duty:
         first: Why | None = why_
         by_way = []
         for way in ways:
-            people = advance(way, routes[way.route], at, RED if d.press else d.weight, self.routing.on_duty)
+            people = advance(way, routes[way.route], now, RED if d.press else d.weight, self.routing.on_duty)
             place = why_ or why(way, routes[way.route])
             first = first or (place if people else None)
             by_way.append(people)
             for person, group in people.items():
                 found.setdefault(person, (Told(way.route, group, way.step, way.round), place))
         numbers = {}
-        words = words or reason(first or "nobody", wait=_longest(d, at))
+        words = words or reason(first or "nobody", wait=_longest(d, now))
         for person, (told, place) in found.items():
             numbers[person] = self._notify(d, person, told, place, at, words)
         for way, people in zip(ways, by_way, strict=True):
@@ -106,9 +123,9 @@ class Duty:
         if d.state == "acknowledged":
             d.pause()
         elif d.resumed and d.due is None and not d.by_person:
-            d.timers["close"] = at + SETTLE_MS
+            d.timers["close"] = now + SETTLE_MS
         if not found:
-            words = reason("nobody", wait=_longest(d, at))
+            words = reason("nobody", wait=_longest(d, now))
         self.record(d, change or _change(first), at, words, tuple(found), action)
 
     def tell(self, d: Dossier, why_: Why, at: int, words: Words, but: str | None = None) -> tuple[str, ...]:
@@ -157,7 +174,7 @@ class Duty:
         d.pause()
         d.resumed = False
         if not d.by_person or d.state != "acknowledged":
-            d.timers["close"] = at + SETTLE_MS
+            d.timers["close"] = self.heard(at) + SETTLE_MS
         self.record(d, "resolved", at, words, self.tell(d, "resolved", at, words))
 
     def settle(self, d: Dossier, at: int) -> None:
@@ -192,7 +209,8 @@ class Duty:
         last = {route.id: len(route.steps) for route in self._routes(d)}
         for way in lost:
             if way.step >= last.get(way.route, 0) and way.due is None and d.notified is None:
-                way.step, way.round, way.due = -1, 0, at + RETRY_MS
+                way.step, way.round = -1, 0
+                way.wait_from(self.heard(at), RETRY_MS)
         onward = [way for way in lost if -1 < way.step < last.get(way.route, 0)]
         if onward:
             self.step(d, onward, at, words=reason("unreached"))

@@ -14,13 +14,15 @@ Kind = Literal["alert", "action", "receipt", "tick"]
 class Entry(NamedTuple):
     """``offset`` is its place in ``oncall.log``. ``value`` is the record's value as it came, of a tick the time in ms.
 
-    ``source``: the record that it is a copy of. One that was copied twice counts once.
+    ``source``: the record that it is a copy of. One that was copied twice counts once. ``taken``: the newest tick (ms)
+    that there was when it came into the log, from when on people could hear of it; None: at its own time.
     """
 
     offset: int
     kind: Kind
     value: bytes | int
     source: Source | None = None
+    taken: int | None = None
 
 
 class Refusal(NamedTuple):

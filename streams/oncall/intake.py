@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -22,6 +23,8 @@ from streams.topics import LAST, ONCALL_LOG
 log = logging.getLogger("kapok")
 
 LEFT_OUT_MS = 10_000  # a partition that has nothing more to read and is so far behind the furthest holds nobody up
+_STALLED_S = 30.0  # an intake that was stopped for so long, and goes on, may be behind
+_LOOK_BACK = 20  # records of a partition, among which there is a tick
 _WAIT_MS, _RECORDS = 200, 500
 _BATCH_BYTES = 500_000
 
@@ -31,14 +34,20 @@ class Clock:
     before it in another partition.
 
     A partition that stands still, with nothing more to read, is left out when it is ``LEFT_OUT_MS`` behind: it must
-    not stop the escalation.
+    not stop the escalation. ``newest``: the furthest tick that is known of, read or seen at the ends.
     """
 
     def __init__(self, places: Iterable[TopicPartition], now_ms: int | None) -> None:
+        self.newest = now_ms
         self._latest: dict[TopicPartition, int | None] = dict.fromkeys(places, now_ms)
         self._now = now_ms
 
+    def seen(self, time_ms: int | None) -> None:
+        """There is this tick, whatever lies before it."""
+        self.newest = max(filter(None, (self.newest, time_ms)), default=None)
+
     def heard(self, place: TopicPartition, time_ms: int) -> None:
+        self.seen(time_ms)
         for other, latest in self._latest.items():
             if latest is None:  # the first tick there is: the others are not known to be before it
                 self._latest[other] = time_ms
@@ -80,13 +89,21 @@ class Intake:
     async def run(self, known: Positions, now_ms: int | None) -> None:
         """Copies on from where the log says, until cancelled; at the very first from now on, with what is firing."""
         await self._write(self._take_said())
-        read = {topic: list(offsets) for topic, offsets in known.items()} or await self._begin()
+        newest = await self._newest_tick()
+        if known:
+            read = {topic: list(offsets) for topic, offsets in known.items()}
+        else:
+            read, now_ms = await self._begin(newest), newest
         await self._check(read)
-        self._consumer.assign(self._places)
-        for place in self._places:
-            self._consumer.seek(place, read[self._topic(place)][place.partition])
-        clock = Clock([place for place in self._places if self._topic(place) in TICKED], now_ms)
+        self._assign(read)
+        clock = Clock(self._ticked, now_ms)
+        clock.seen(newest)
+        looked = time.monotonic()
         while True:
+            if time.monotonic() - looked > _STALLED_S:
+                clock.seen(await self._newest_tick())
+                self._assign(read)
+            looked = time.monotonic()
             fetched = await self._consumer.getmany(timeout_ms=_WAIT_MS, max_records=_RECORDS)
             copies = self._take_said()
             for place, record in _by_time(fetched):
@@ -94,12 +111,36 @@ class Intake:
                     for time_ms in self._ticks(place, record):
                         clock.heard(place, time_ms)
                 else:
-                    copies.append(journal.copy(self.name, self._topic(place), record))
+                    copies.append(journal.copy(self.name, self._topic(place), record, clock.newest))
             for place, records in fetched.items():
                 read[self._topic(place)][place.partition] = records[-1].offset + 1
             if (now := clock.advance(partial(self._read_all, read))) is not None:
-                copies.append(journal.clock(self.name, tick(now), read))
+                copies.append(journal.clock(self.name, tick(now), read, max(now, clock.newest or now)))
             await self._write(copies)
+
+    @property
+    def _ticked(self) -> list[TopicPartition]:
+        return [place for place in self._places if self._topic(place) in TICKED]
+
+    def _assign(self, read: Positions) -> None:
+        self._consumer.assign(self._places)
+        for place in self._places:
+            self._consumer.seek(place, read[self._topic(place)][place.partition])
+
+    async def _newest_tick(self) -> int | None:
+        """The newest tick at the ends of the topics, ms: what time it is, however much there is to read before it."""
+        begins = await self._consumer.beginning_offsets(self._ticked)
+        ends = await self._consumer.end_offsets(self._ticked)
+        left = {place: end for place, end in ends.items() if begins[place] < end}
+        self._consumer.assign(list(left))
+        for place, end in left.items():
+            self._consumer.seek(place, max(begins[place], end - _LOOK_BACK))
+        found: list[int] = []
+        while left:
+            for place, records in (await self._consumer.getmany(timeout_ms=100)).items():
+                found += [at for record in records if record.key == CLOCK_KEY for at in self._ticks(place, record)]
+            left = {place: end for place, end in left.items() if await self._consumer.position(place) < end}
+        return max(found, default=None)
 
     def _ticks(self, place: TopicPartition, record: Any) -> list[int]:
         """The times that a record of the clock tells; none where the clock did not seal it."""
@@ -119,7 +160,7 @@ class Intake:
         end = self._consumer.highwater(place)
         return end is None or read[self._topic(place)][place.partition] >= end
 
-    async def _begin(self) -> Positions:
+    async def _begin(self, now_ms: int | None) -> Positions:
         """Where nothing was ever read: what fires now is told of, and whatever comes; what is over is not."""
         ends = await self._consumer.end_offsets(self._places)
         read = {t: [ends[TopicPartition(self._prefix + t, p)] for p in range(self._partitions)] for t in SOURCES}
@@ -130,9 +171,12 @@ class Intake:
                 newest.pop(record.key, None)  # so that they stay in the order of their offsets
                 newest[record.key] = record
         copies = [journal.begin(self.name, read)]
-        copies += [journal.copy(self.name, LAST, record) for record in newest.values() if record.value is not None]
+        if now_ms is not None:  # first of all, so that what has fired for hours is told of as of now
+            copies.append(journal.clock(self.name, tick(now_ms), read, now_ms))
+        alerts = [record for record in newest.values() if record.value is not None]
+        copies += [journal.copy(self.name, LAST, record, now_ms) for record in alerts]
         await self._write(copies)
-        log.info("on-call begins with %d alerts that are known, and what comes", len(copies) - 1)
+        log.info("on-call begins with %d alerts that are known, and what comes", len(alerts))
         return read
 
     async def _check(self, read: Positions) -> None:

@@ -12,6 +12,9 @@ process that was cut off and does not know it does no harm, on brokers without t
 | ``@begin`` | ``{"alerts": [offset, …], …}`` | where the very first intake began to read, by partition |
 | ``@clock`` | a tick | header ``read``: up to where the intake had read, as in ``@begin`` |
 | any other | as it came | headers ``topic``, ``partition``, ``offset``: what it is a copy of |
+
+Ticks and copies have a header ``taken``: the newest tick (ms) that there was on the topics when they were written.
+Where the intake was away it is much later than the ticks around it (docs/oncall.md). Older logs do not have it.
 """
 
 from __future__ import annotations
@@ -77,14 +80,17 @@ def begin(intake: str, read: Positions) -> Copy:
     return Copy(BEGIN_KEY, msgspec.json.encode(read), [("intake", intake.encode())])
 
 
-def clock(intake: str, value: bytes, read: Positions) -> Copy:
-    return Copy(CLOCK_KEY, value, [("intake", intake.encode()), ("read", msgspec.json.encode(read))])
+def clock(intake: str, value: bytes, read: Positions, taken: int) -> Copy:
+    headers = [("intake", intake.encode()), ("read", msgspec.json.encode(read)), ("taken", b"%d" % taken)]
+    return Copy(CLOCK_KEY, value, headers)
 
 
-def copy(intake: str, topic: str, record: Record) -> Copy:
+def copy(intake: str, topic: str, record: Record, taken: int | None) -> Copy:
     """``topic`` is without the prefix: a log is the same bytes under another one."""
     headers = [("intake", intake.encode()), ("topic", topic.encode())]
     headers += [("partition", b"%d" % record.partition), ("offset", b"%d" % record.offset)]
+    if taken is not None:
+        headers.append(("taken", b"%d" % taken))
     return Copy(record.key, record.value, headers)
 
 
@@ -134,17 +140,17 @@ class Journal:
             self.read = msgspec.json.decode(record.value, type=Positions)
             return None
         if record.key == CLOCK_KEY and "read" in headers:
-            return self._tick(record, headers["read"])
+            return self._tick(record, headers)
         return self._copied(record, headers)
 
-    def _tick(self, record: Record, read: bytes) -> Entry | None:
-        for topic, offsets in msgspec.json.decode(read, type=Positions).items():
+    def _tick(self, record: Record, headers: dict[str, bytes]) -> Entry | None:
+        for topic, offsets in msgspec.json.decode(headers["read"], type=Positions).items():
             self.read[topic] = [max(pair) for pair in zip(offsets, self.read.get(topic, offsets), strict=True)]
         (time_ms, _), *_ = read_ticks(record.value)[0]
         if self.clock is not None and time_ms <= self.clock:
             return None
         self.clock = time_ms
-        return Entry(record.offset, "tick", time_ms)
+        return Entry(record.offset, "tick", time_ms, taken=_taken(headers))
 
     def _copied(self, record: Record, headers: dict[str, bytes]) -> Entry | None:
         topic, partition, offset = headers["topic"].decode(), int(headers["partition"]), int(headers["offset"])
@@ -152,7 +158,8 @@ class Journal:
             if offset < self.read[topic][partition]:  # a batch that was sent twice, since its answer got lost
                 return None
             self.read[topic][partition] = offset + 1
-        return Entry(record.offset, KINDS[topic], record.value or b"", Source(topic, partition, offset))
+        source = Source(topic, partition, offset)
+        return Entry(record.offset, KINDS[topic], record.value or b"", source, _taken(headers))
 
     def checkpoint(self) -> bytes:
         """All but ``config``, which is large and rarely another."""
@@ -175,3 +182,7 @@ class Journal:
         journal.config = None if config is None else Config.unpack(config)
         journal.digests = found.digests
         return journal
+
+
+def _taken(headers: dict[str, bytes]) -> int | None:
+    return int(headers["taken"]) if "taken" in headers else None
