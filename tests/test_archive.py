@@ -9,12 +9,14 @@ import re
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from pipelines import ended
 from services import influxdb
 from services.influxdb import BUCKET, ORG, TOKEN, InfluxDB
 
@@ -32,6 +34,7 @@ from sensors.record import Record
 from sensors.seal import Seal
 from sensors.senml import encode
 from streams import topics
+from streams.apache_kafka import ApacheKafka
 from streams.archive.database import Database
 from streams.archive.history import record_history
 from streams.archive.points import Points
@@ -39,8 +42,11 @@ from streams.child import Child, free_port
 from streams.embedded_broker import EmbeddedBroker
 from streams.replay import replay
 
+pytest_plugins = ["brokers"]
+
 START_MS = 1714800000000
 Message = tuple[str, bytes, bytes]  # topic, key, value
+PLACES = {(name, number) for name in (*topics.READINGS, "alerts", "cases") for number in range(topics.PARTITIONS)}
 
 
 # -- what a record becomes --------
@@ -281,6 +287,19 @@ def read_all(broker: str, name: str) -> list[Any]:
     return asyncio.run(read())
 
 
+def archived(broker: str) -> int:
+    """How many records the archive's group has committed."""
+
+    async def ask() -> int:
+        places = [TopicPartition(name, number) for name, number in PLACES]
+        consumer = AIOKafkaConsumer(bootstrap_servers=broker, group_id="kapok-archive", enable_auto_commit=False)
+        async with consumer:
+            consumer.assign(places)
+            return sum([await consumer.committed(place) or 0 for place in places])
+
+    return asyncio.run(ask())
+
+
 def wait_for(what: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 30
     while not what():
@@ -324,13 +343,21 @@ def broker() -> Iterator[str]:
 class Archive:
     """The command, as a process."""
 
-    def __init__(self, broker: str, url: str, folder: Path, *, token: str = TOKEN):
-        where = ("--broker", broker, "--influx-url", url, "--org", ORG, "--bucket", BUCKET)
+    def __init__(self, broker: str, url: str, folder: Path, *, token: str = TOKEN, name: str = "archive"):
+        self._health = f"127.0.0.1:{free_port()}"
+        where = ("--broker", broker, "--influx-url", url, "--org", ORG, "--bucket", BUCKET, "--health", self._health)
         command = [sys.executable, "-m", "streams", "archive", *where]
-        self.process = Child("archive", command, folder / "archive.log", {"INFLUX_TOKEN": token})
+        self.process = Child(name, command, folder / f"{name}.log", {"INFLUX_TOKEN": token})
 
     def said(self) -> str:
         return self.process.log.read_text()
+
+    def lag(self) -> dict[tuple[str, int], int]:
+        """By topic and partition, as Prometheus sees it."""
+        with urllib.request.urlopen(f"http://{self._health}/metrics", timeout=10) as answer:
+            told = answer.read().decode()
+        place = r'^kapok_archive_lag_records{partition="(\d+)",topic="(.+)"} (\d+)'
+        return {(name, int(number)): int(lag) for number, name, lag in re.findall(place, told, re.M)}
 
 
 @pytest.fixture
@@ -451,6 +478,44 @@ def test_killed_in_the_middle_it_loses_nothing_and_judges_as_before(
 
 
 @pytest.mark.influxdb
+@pytest.mark.kafka
+@pytest.mark.usefixtures("java")
+def test_the_lag_is_that_of_the_partitions_it_has(database: InfluxDB, tmp_path: Path) -> None:
+    """Also of one that was another's for a while, and nothing came since."""
+    with ApacheKafka(tmp_path / "kafka") as kafka, ended() as running:
+        publish(kafka.address, [("rules", CITY.ruleset.encode(), CITY.pack())])
+        look_at_lags(kafka.address, database, tmp_path, running)
+
+
+def look_at_lags(broker: str, database: InfluxDB, folder: Path, running: list[Child]) -> None:
+    def archive(name: str) -> Archive:
+        started = Archive(broker, database.url, folder, name=name)
+        running.append(started.process)
+        return started
+
+    everywhere = [(name, f"k{n}".encode(), b"[]") for n in range(100) for name in ("readings.flood", "alerts")]
+    publish(broker, everywhere)
+    first = archive("first")
+    wait_for(lambda: "archiving partitions" in first.said())
+    wait_for(lambda: first.lag() == dict.fromkeys(PLACES, 0) and archived(broker) == 200)
+    second = archive("second")
+    wait_for(lambda: second.said().count("archiving partitions") > 0 and 0 < len(second.lag()) < len(PLACES))
+    wait_for(lambda: first.lag().keys() == PLACES - second.lag().keys())
+    publish(broker, everywhere)
+    wait_for(lambda: archived(broker) == 400)
+    assert second.process.stop() == 0
+    wait_for(lambda: first.lag().keys() == PLACES)
+    assert set(first.lag().values()) == {0}
+    database.kill()
+    publish(broker, [("cases", b"r/s", json.dumps(CASE).encode())])
+    wait_for(lambda: sum(first.lag().values()) == 1)
+    third = archive("third")
+    assert first.process.stop() == 0
+    database.start()
+    wait_for(lambda: third.lag() == dict.fromkeys(PLACES, 0) and database.counts(ALERTS).get("cases.body") == 1)
+
+
+@pytest.mark.influxdb
 def test_the_database_away_for_a_while_costs_nothing(
     archive: Callable[..., Archive], broker: str, database: InfluxDB
 ) -> None:
@@ -555,6 +620,22 @@ def test_a_capture_from_the_archive_is_in_the_order_of_events_and_replays(
     assert (home.key, home.timestamp, home.payload()) == ("C", now, moves)
 
 
+def test_a_token_is_no_argument_which_ps_would_show(tmp_path: Path) -> None:
+    where = ("--influx-url", "http://127.0.0.1:1", "--org", ORG)
+    command = [sys.executable, "-m", "streams", "archive", *where]
+    (tmp_path / "empty").write_text("\n")
+    tried = {
+        ("--token", TOKEN): "No such option: --token",
+        ("--token-file", str(tmp_path / "none")): "none: --token-file cannot be read: No such file or directory",
+        ("--token-file", str(tmp_path / "empty")): "empty: no token for InfluxDB (--token-file FILE, or INFLUX_TOKEN)",
+        (): "no token for InfluxDB (--token-file FILE, or INFLUX_TOKEN)",
+    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("INFLUX_")}
+    for options, said in tried.items():
+        done = subprocess.run([*command, *options], env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+
+
 @pytest.mark.influxdb
 @pytest.mark.parametrize("wrong", [{"token": "nonsense"}])
 def test_no_access_ends_it_at_once(wrong: dict[str, str], archive: Callable[..., Archive]) -> None:
@@ -562,5 +643,5 @@ def test_no_access_ends_it_at_once(wrong: dict[str, str], archive: Callable[...,
     wait_for(lambda: running.process.exit_code is not None)
     assert running.process.exit_code == 3
     assert "turns us away: 40" in running.said()
-    assert "are --token, --org and --bucket right?" in running.said()
+    assert "are the token, --org and --bucket right?" in running.said()
     assert "Traceback" not in running.said()

@@ -98,7 +98,9 @@ class Pipeline:
         return self._child(command, "--health", f"127.0.0.1:{port}", *options)
 
     def archive(self, database: InfluxDB) -> Child:
-        return self._child("archive", "--influx-url", database.url, "--org", ORG, "--token", TOKEN)
+        token = self.folder / "influx-token"
+        token.write_text(TOKEN)
+        return self._child("archive", "--influx-url", database.url, "--org", ORG, "--token-file", str(token))
 
     def _child(self, command: str, *options: str) -> Child:
         line = [sys.executable, "-m", "streams", command, "--broker", self.broker, "--prefix", self.prefix, *options]

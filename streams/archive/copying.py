@@ -60,7 +60,7 @@ class Archive:
         self.broker, self.database, self.prefix = broker, database, prefix
         self.source, self.watch = Points(), Watch(self)
         self.sender: Sender | None = None
-        self.reading, self._committed = False, dict[TopicPartition, int]()
+        self.reading = False
         self._place = {kind: prefix + topic(kind) for kind in KINDS}
         self._alerts, self._cases = prefix + topics.ALERTS, prefix + topics.CASES
         self._waiting: dict[str, list[str]] = {READINGS: [], INFRARED: [], ALERTS: []}  # by bucket: lines to be put
@@ -72,16 +72,8 @@ class Archive:
         return self.source.skipped
 
     def places(self) -> dict[TopicPartition, int]:
-        """The offsets up to which all is archived; where nothing was committed yet, those that it goes on from."""
-        if not self.reading:
-            return {}
-        owned = self._shares.owned.items()
-        judged = {
-            TopicPartition(self._place[kind], number): offset
-            for number, share in owned
-            for kind, offset in share.following().items()
-        }
-        return judged | self._committed
+        """The offsets up to which all is archived, of the partitions that this one has just now."""
+        return self._shares.archived if self.reading else {}
 
     async def run(self, stop: asyncio.Event) -> None:
         working = asyncio.ensure_future(self._work(stop))
@@ -245,7 +237,8 @@ class Archive:
         await asyncio.gather(*(write() for write in states))
         try:
             await self._consumer.commit(following)
-            self._committed |= following
+            if epoch == self._shares.epoch:
+                self._shares.archived |= following
         except (KafkaError, IllegalStateError) as error:  # others have these partitions now, or will
             log.warning("offsets not committed, what was written may be written again: %s", error)
 

@@ -51,7 +51,9 @@ class Database(NamedTuple):
 
     def turned_away(self, reason: str) -> RunError:
         """What to say when it will not have us."""
-        return RunError(f"the InfluxDB at {self.url} turns us away: {reason} (are --token, --org and --bucket right?)")
+        return RunError(
+            f"the InfluxDB at {self.url} turns us away: {reason} (are the token, --org and --bucket right?)"
+        )
 
     def prepare(self) -> dict[str, int]:
         """Makes the buckets and tasks that are missing, and gives how long each bucket keeps its points, in s.

@@ -45,7 +45,8 @@ class Share:
 
 
 class Shares(ConsumerRebalanceListener):
-    """Which partitions are whose changes as archives come and go; ``epoch`` counts the changes.
+    """Which partitions are whose changes as archives come and go; ``epoch`` counts the changes. ``archived``: of all
+    topics, the offsets up to which what this one has is in the database.
 
     A partition that is taken over is judged on from its written state, and read from where that ends: what its last
     owner wrote to the database after that is judged and written once more, as the same points.
@@ -58,6 +59,7 @@ class Shares(ConsumerRebalanceListener):
         self._rules, self._producer, self._judged, self._seal = rules, producer, judged, Seal.configured()
         self._kinds = {prefix + topic(kind): kind for kind in KINDS}
         self.owned: dict[int, Share] = {}
+        self.archived: dict[TopicPartition, int] = {}
         self.epoch = 0
         self.failure: Exception | None = None
 
@@ -78,17 +80,28 @@ class Shares(ConsumerRebalanceListener):
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         self.epoch += 1
-        self.owned = {}
+        self.owned, self.archived = {}, {}
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         numbers = {tp.partition for tp in assigned if tp.topic in self._kinds}
         try:
             self.owned = await self._loaded(numbers) if numbers else {}
+            self.archived = await self._taken_over({tp for tp in assigned if tp.topic not in self._kinds})
             self.epoch += 1
         except asyncio.CancelledError:
             raise
         except Exception as error:  # aiokafka would only log it
             self.failure = error
+
+    async def _taken_over(self, others: set[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where what is archived ends now; ``others``: of topics that are not judged."""
+        ends = await self._consumer.beginning_offsets(list(others)) if others else {}
+        for place in others:
+            ends[place] = await self._consumer.committed(place) or ends[place]
+        for number, share in self.owned.items():
+            following = share.following()
+            ends |= {TopicPartition(name, number): following[kind] for name, kind in self._kinds.items()}
+        return ends
 
     async def _loaded(self, numbers: set[int]) -> dict[int, Share]:
         state = self._prefix + ARCHIVE_STATE

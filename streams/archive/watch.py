@@ -68,7 +68,7 @@ class Watch:
 
     def _lag(self) -> dict[TopicPartition, int]:
         places = self._archive.places()
-        return {tp: max(0, end - places.get(tp, end)) for tp, end in self._ends.items()}
+        return {tp: max(0, end - places[tp]) for tp, end in self._ends.items() if tp in places}
 
     def _by_labels(self) -> dict[tuple[str, ...], float]:
         return {(tp.topic, str(tp.partition)): behind for tp, behind in self._lag().items()}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sensors.errors import InputError
-from streams.commands.options import BrokerOption, PrefixOption
+from streams.commands.options import BrokerOption, PrefixOption, TokenFileOption, influx_token
 from streams.ending import end_assured
 from streams.health import served
 
@@ -27,13 +27,11 @@ log = logging.getLogger("kapok.archive")
 
 def archive(
     influx_url: Annotated[str, typer.Option(envvar="INFLUX_URL", metavar="URL", help="The InfluxDB 2 server.")],
-    token: Annotated[
-        str, typer.Option(envvar="INFLUX_TOKEN", help="A token that may make buckets and tasks, and write.")
-    ],
     org: Annotated[str, typer.Option(envvar="INFLUX_ORG", help="The organisation.")],
     bucket: Annotated[
         str, typer.Option(envvar="INFLUX_BUCKET", metavar="NAME", help="What the names of its buckets begin with.")
     ] = "kapok",
+    token_file: TokenFileOption = None,
     broker: BrokerOption = "127.0.0.1:9092",
     prefix: PrefixOption = "",
     health: Annotated[
@@ -43,10 +41,12 @@ def archive(
     """Copies readings, alerts and cases to InfluxDB 2 until stopped.
 
     It reads in a consumer group of its own: a slow or absent database delays no alert, only what is written. Buckets
-    and tasks are made at start where they are missing. Several may run; they share the partitions.
+    and tasks are made at start where they are missing, so the token must be allowed to make them, and to write. Several
+    may run; they share the partitions.
     """
     if not influx_url.startswith(("http://", "https://")):
         raise InputError(f"--influx-url {influx_url}: not a URL", hint="such as http://127.0.0.1:8086")
+    token = influx_token(token_file)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("kapok").setLevel(logging.INFO)
     logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(logging.CRITICAL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -49,6 +50,14 @@ class Lang(StrEnum):
     en = "en"
 
 
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file", envvar="INFLUX_TOKEN_FILE", help="The file with InfluxDB's token; else it is in INFLUX_TOKEN."
+    ),
+]
+
+
 def catalogue_of(sites: Path | None) -> Catalogue:
     return Catalogue.shipped() if sites is None else Catalogue.load(sites)
 
@@ -63,6 +72,20 @@ def directory_of(directory: Path | None) -> Directory:
 
 def routes_of(routes: Path | None, directory: Directory) -> Routes:
     return Routes.load(routes or SHIPPED_ROUTES, directory.duty)
+
+
+def influx_token(file: Path | None) -> str:
+    """The token in this file, or in the environment: an argument would be seen by everybody who may call `ps`."""
+    if file is None:
+        token = os.environ.get("INFLUX_TOKEN", "").strip()
+    else:
+        try:
+            token = file.read_text().strip()
+        except OSError as error:
+            raise InputError(f"--token-file cannot be read: {error.strerror}", file=file) from error
+    if not token:
+        raise InputError("no token for InfluxDB", file=file, hint="--token-file FILE, or INFLUX_TOKEN")
+    return token
 
 
 def seconds(text: str, option: str) -> float:

@@ -18,7 +18,7 @@ from sensors.catalogue import ID
 from sensors.errors import InputError
 from sensors.quantities import KINDS
 from streams import topics
-from streams.commands.options import BrokerOption, PrefixOption, time_ms
+from streams.commands.options import BrokerOption, PrefixOption, TokenFileOption, influx_token, time_ms
 from streams.record import Progress as OnProgress
 from streams.record import record as record_topics
 
@@ -40,7 +40,7 @@ def record(
     from_archive: Annotated[
         str | None, typer.Option(metavar="URL", help="From this InfluxDB 2, not from topics.")
     ] = None,
-    token: Annotated[str, typer.Option(envvar="INFLUX_TOKEN", help="With --from-archive: a token that may read.")] = "",
+    token_file: TokenFileOption = None,
     org: Annotated[str, typer.Option(envvar="INFLUX_ORG", help="With --from-archive: the organisation.")] = "",
     bucket: Annotated[
         str, typer.Option(envvar="INFLUX_BUCKET", metavar="NAME", help="With --from-archive: as for kapok archive.")
@@ -59,7 +59,9 @@ def record(
         given = {"--prefix": prefix, "--follow": follow, "--topic": topic}
         if wrong := [option for option, value in given.items() if value]:
             raise InputError(f"{wrong[0]} is for topics, and does not go with --from-archive")
-        _record_archive(out, (from_archive, token, org, bucket), from_, until, kind or KINDS, zone or ())
+        _record_archive(
+            out, (from_archive, influx_token(token_file), org, bucket), from_, until, kind or KINDS, zone or ()
+        )
         return
     if kind or zone:
         raise InputError("--kind and --zone go with --from-archive", hint="for topics there is --topic")
