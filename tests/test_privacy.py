@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import re
 import signal
@@ -13,7 +12,6 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -26,14 +24,13 @@ from services.influxdb import ORG, TOKEN, InfluxDB
 from typer.testing import CliRunner
 
 from alerts.routes import sealed
-from alerts.routes.directory import SHIPPED, Directory
+from alerts.routes.directory import SHIPPED
 from alerts.routes.residents import AUDIT_FILE
 from sensors.catalogue import Catalogue, Place
 from sensors.gateway import Gateway
 from streams import topics
 from streams.child import Child, free_port
 from streams.commands import app
-from streams.delivery import Delivery
 
 pytest_plugins = ["brokers"]
 
@@ -106,26 +103,6 @@ class Pipeline:
         line = [sys.executable, "-m", "streams", command, "--broker", self.broker, "--prefix", self.prefix, *options]
         return Child(command, line, self.folder / f"{command}.log", self.env)
 
-    @contextmanager
-    def delivering(self) -> Iterator[None]:
-        """Delivery, in a thread; what it logs is kept to be searched too."""
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv(sealed.KEY_FILE, self.env[sealed.KEY_FILE])
-            people = Directory.load(self.directory).people
-        self.written.append(self.folder / "delivery.log")
-        handler = logging.FileHandler(self.written[-1])
-        logging.getLogger().addHandler(handler)
-        loop, stop = asyncio.new_event_loop(), asyncio.Event()
-        delivery = Delivery(self.broker, people.get, prefix=self.prefix)
-        thread = threading.Thread(target=loop.run_until_complete, args=(delivery.run(stop),), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            loop.call_soon_threadsafe(stop.set)
-            thread.join(30)
-            logging.getLogger().removeHandler(handler)
-
     def kapok(self, *arguments: object) -> str:
         """What a command says, which is kept to be searched too."""
         done = CliRunner(env=self.env).invoke(app, [str(one) for one in arguments], catch_exceptions=False)
@@ -196,13 +173,11 @@ def test_what_is_in_the_directory_is_nowhere_else(
     plain.unlink()
     asyncio.run(topics.ensure(apache_kafka, prefix, PARTITIONS, names=(*topics.ALL, *topics.ONCALL)))
 
-    with ended(pipeline.start("worker")) as running, ExitStack() as stack:
-        running.append(
-            pipeline.start("oncall", "--no-console", "--no-delivery", "--directory", str(pipeline.directory))
-        )
+    console = f"127.0.0.1:{free_port()}"
+    with ended(pipeline.start("worker")) as running:
+        running.append(pipeline.start("oncall", "--console", console, "--directory", str(pipeline.directory)))
         if database:
             running.append(pipeline.archive(database))
-        stack.enter_context(pipeline.delivering())
         wait_for_line(running[1], "on-call begins")
         asyncio.run(press(pipeline, catalogue, home))
         pipeline.until(lambda: any(b'"delivered"' in value for _, value in pipeline.records(topics.RECEIPTS)), running)
@@ -230,8 +205,8 @@ def test_what_is_in_the_directory_is_nowhere_else(
         pipeline.directory.write_bytes(good)
 
         found = pipeline.records()
-        for port in pipeline.ports:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        for page in (*(f"127.0.0.1:{port}/metrics" for port in pipeline.ports), console):
+            with urllib.request.urlopen(f"http://{page}", timeout=10) as answer:
                 assert not leaks(answer.read())
         pipeline.on("record", "--out", tmp_path / "capture.jsonl", *each("--topic", topics.ALL, topics.ONCALL))
         if database:
