@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from examples import CALL, DEPTH, ms
 from strategies import rules_file
-from test_fold_contract import CALL, DEPTH, ms
 from timelines import Timeline, Town, route
 
 from alerts.cases.desk import Desk

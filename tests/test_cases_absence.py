@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from examples import ms
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import EVENING
 from test_cases import BUTTON, flood
 from test_cases_properties import Night, fold
-from test_fold_contract import ms
 from timelines import MINUTE, Timeline, Town, route
 
 from alerts.cases.desk import Desk

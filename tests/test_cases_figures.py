@@ -7,8 +7,8 @@ from datetime import date
 from zoneinfo import ZoneInfo
 
 import pytest
+from examples import DEPTH, sites
 from strategies import rules_file
-from test_fold_contract import DEPTH, sites
 from timelines import Timeline, Town, route
 
 from alerts.cases import schemas

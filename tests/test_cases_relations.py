@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from examples import DEPTH, ms, sites
 from strategies import rules_file
-from test_fold_contract import DEPTH, ms, sites
 from timelines import MINUTE, Timeline, Town, route
 
 DAY = 24 * 60 * MINUTE

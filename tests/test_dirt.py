@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 from engines import Pipeline, Result, by_fold, by_reference, by_replay, runs
+from examples import DEPTH, sites
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pipelines import Files, ended, read_all, start_worker
 from strategies import EVENING, Scenario, line, rules_file, scenario
-from test_fold_contract import DEPTH, sites
 from test_fold_properties import ALL_TYPES, LONG
 
 from alerts import rulebook

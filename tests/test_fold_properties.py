@@ -14,10 +14,10 @@ from random import Random
 
 import pytest
 from engines import Pipeline, Result, by_fold, by_reference, by_replay, comparable, records_of, runs
+from examples import DEPTH, sites
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from strategies import EVENING, Scenario, line, rules_file, scenario, scenarios, smallest, tick
-from test_fold_contract import DEPTH, sites
 
 from sensors import scanner, senml
 from sensors.errors import InputError

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from engines import lines_of, settings_of
+from examples import ms, readings, sites
 from strategies import Scenario
-from test_fold_contract import ms, readings, sites
 
 from alerts.alert import Source, iso
 from alerts.cases.action import Action
