@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
@@ -13,7 +14,6 @@ from typing import Annotated
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from alerts import comparison
 from alerts.alert import iso
@@ -25,6 +25,7 @@ from sensors.connection import forget_settings
 from sensors.errors import InputError
 from sensors.seal import Seal
 from streams.commands.options import RulesOption, SitesOption, catalogue_of, rulebook_of, time_ms
+from streams.commands.progress import bar
 from streams.oncall.files import Files
 from streams.oncall.rehearsal import Rehearsed, has_log, of_alerts, of_log
 from streams.replay import Progress as OnProgress
@@ -153,30 +154,18 @@ def replay(
 @contextlib.contextmanager
 def _bar(name: str) -> Iterator[OnProgress | None]:
     """A progress display, where a terminal is there to show it."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (
-        SpinnerColumn(),
-        TextColumn(name),
-        BarColumn(),
-        TextColumn("{task.fields[what]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None, what="")
+    with bar(name, None) as update:
+        if update is None:
+            yield None
+            return
+        began = time.monotonic()
 
         def progress(readings: int, event_ms: int | None, share: float | None) -> None:
-            elapsed = bar.tasks[0].elapsed or 0.0
+            elapsed = time.monotonic() - began
             rate = f"{readings / elapsed:,.0f}/s" if elapsed > 0.2 else ""
             at = iso(event_ms)[:16].replace("T", " ") if event_ms is not None else ""
-            bar.update(
-                task,
-                total=None if share is None else 1.0,
-                completed=share or 0.0,
-                what=f"{readings:,} readings  {rate}  {at}",
-            )
+            what = f"{readings:,} readings  {rate}  {at}"
+            update(total=None if share is None else 1.0, completed=share or 0.0, what=what)
 
         yield progress
 

@@ -10,14 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import TimeRemainingColumn
 
 from alerts.rulebook import Rulebook
 from alerts.rules import TYPES
@@ -26,6 +19,7 @@ from sensors.catalogue import Place, Sensor
 from sensors.errors import InputError
 from sensors.simulators import SCENARIOS, Pack, Run, truth_path
 from streams.commands.options import RulesOption, SitesOption, catalogue_of, rulebook_of, time_ms
+from streams.commands.progress import bar
 
 Scenario = StrEnum("Scenario", list(SCENARIOS))  # type: ignore[misc]
 
@@ -92,21 +86,11 @@ def simulate(
 @contextlib.contextmanager
 def _bar(run: Run, name: str) -> Iterator[Callable[[Pack], None] | None]:
     """A progress bar over the simulated hours, where a terminal is there to show it."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (
-        SpinnerColumn(),
-        TextColumn(name),
-        BarColumn(),
-        TextColumn("{task.fields[what]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
     begin, length = run.setting.start_ms, run.setting.end_ms - run.setting.start_ms
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=length, what="")
+    with bar(name, length, TimeRemainingColumn()) as update:
+        if update is None:
+            yield None
+            return
         packs = readings = 0
 
         def progress(pack: Pack) -> None:
@@ -114,6 +98,6 @@ def _bar(run: Run, name: str) -> Iterator[Callable[[Pack], None] | None]:
             packs += 1
             readings += pack.readings
             if packs % 2000 == 0:
-                bar.update(task, completed=pack.time_ms - begin, what=f"{readings:,} readings")
+                update(completed=pack.time_ms - begin, what=f"{readings:,} readings")
 
         yield progress
