@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 
 from alerts.routes import routes as routes_files
 from sensors.errors import InputError, RunError
+from streams import topics
 from streams.apache_kafka import ApacheKafka
 from streams.commands import app
 from streams.oncall.files import Files
@@ -100,6 +101,44 @@ def test_an_alert_becomes_a_case_that_is_told_answered_and_closed(topics_of: OnC
         assert running[0].stop() == 0
     on.written["actions"] += 2
     on.assert_exact()
+
+
+def test_after_an_hour_without_on_call_the_first_are_told_and_have_their_time(embedded: OnCallTopics) -> None:
+    on, site, minute = embedded, embedded.gauges[0].id, 60_000
+    back = START_MS + 60 * minute
+    with ended(on.start()) as running:
+        on.until_ready(*running)
+        on.feed(START_MS)
+        on.until_done(START_MS, running)
+    on.feed(on.alert(site, 4, START_MS + 10 * minute))
+    on.feed(*range(START_MS + 10 * minute, back + 1, 20_000))
+    with ended(on.start()) as running:
+        on.until_done(back, running)
+        assert {one.why for one in on.notifications()} == {"opened"}
+        due = on.cases()[-1].due
+        assert due is not None
+        assert due - back == 5 * minute
+        on.feed(*range(back, due, 20_000), due - 1000)
+        on.until_done(due - 1000, running)
+        assert {one.why for one in on.notifications()} == {"opened"}
+        on.feed(due + 1000)
+        on.until_done(due + 1000, running)
+        assert {one.at for one in on.notifications() if one.why == "escalated"} == {due}
+        assert running[0].stop() == 0
+    on.assert_exact()
+
+
+def test_what_fires_when_on_call_begins_is_told_as_of_now(embedded: OnCallTopics) -> None:
+    on, site, hour = embedded, embedded.gauges[0].id, 3_600_000
+    _, key, value = on.alert(site, 4, START_MS)
+    on.feed((topics.LAST, key, value), START_MS + 3 * hour)
+    on.written.clear()
+    with ended(on.start()) as running:
+        on.until_ready(*running)
+        on.feed(START_MS + 3 * hour + 1000)
+        on.until(lambda: len(on.notifications()) > 0, running)
+        on.until(lambda: on.folded()[2] == START_MS + 3 * hour + 1000, running)
+        assert {(one.why, one.at) for one in on.notifications()} == {("opened", START_MS + 3 * hour)}
 
 
 def test_bad_actions_are_refused_in_words(embedded: OnCallTopics) -> None:
