@@ -209,7 +209,7 @@ class Delivery(ConsumerRebalanceListener):
         if share.closing.is_set():
             return
         try:
-            if notification.id not in share.ended:
+            if notification.within is None and notification.id not in share.ended:
                 receive = partial(self._receive, share, notification.key)
                 tried = share.tried[notification.id]
                 if not await self._courier.deliver(notification, receive, tried, share.closing):

@@ -179,10 +179,11 @@ def test_a_case_goes_on_record_without_a_gap_and_in_order(seed):
         assert [c.at for c in cases] == sorted(c.at for c in cases)
         assert Case.parse(cases[-1].value) == cases[-1]
     numbers: dict[str, list[str]] = {}
-    for n in story.notifications:
-        numbers.setdefault(n.case, []).append(n.id.rpartition("/")[2])
-    assert all(found == [str(n) for n in range(len(found))] for found in numbers.values())
-    told = {(n.case, n.to) for n in story.notifications}
+    made = [*story.notifications, *story.waiting()]
+    for n in made:
+        numbers.setdefault(n.case, []).append(int(n.id.rpartition("/")[2]))
+    assert all(sorted(found) == list(range(len(found))) for found in numbers.values())
+    told = {(n.case, n.to) for n in made}
     assert {(case_id, who) for case_id, cases in seen.items() for who in cases[-1].told} == told
 
 

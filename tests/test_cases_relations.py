@@ -229,5 +229,5 @@ def test_under_a_red_risk_the_gauges_are_grouped_and_told_of_all_the_same():
 def test_the_sensors_that_are_silent_are_cases_of_their_own():
     story = timeline(silence("flood")).reads("F1/depth", ("02:00", 0))
     story.play("02:20")
-    assert "02:15:00 opened yellow flood-silence/F1 to tom" in story.told()
+    assert "02:16:00 opened yellow flood-silence/F1 to tom" in story.told()
     assert ms("02:15") == story.cases[0].opened

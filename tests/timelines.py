@@ -220,7 +220,7 @@ class Timeline:
         self.notifications += out.notifications
         self.refused += [(refusal.reason, refusal.detail) for refusal in out.rejected]
         if not self.silent_delivery:
-            for one in out.notifications:
+            for one in [one for one in out.notifications if one.within is None]:
                 status = "gave_up" if one.to in self.unreachable else "delivered"
                 at = max(one.at, back) + self.unreachable.get(one.to, 0)
                 self.on(at, lambda one=one, status=status, at=at: self._receipt(one, status, at))  # type: ignore[misc]
@@ -244,6 +244,11 @@ class Timeline:
                 lines.append(f"{head} {one.to}")
             before = (head, one.reason)
         return lines
+
+    def waiting(self) -> list[Notification]:
+        """What waits for others of its kind, to be told with them."""
+        windows = self.desk._duty.gathering.windows.values()
+        return [Notification.parse(value) for window in windows for value in window.notifications]
 
     def changes(self, key: str | None = None) -> list[str]:
         """``time change state`` of each case record (of one key)."""

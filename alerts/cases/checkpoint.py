@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from alerts.cases.dossier import Dossier
+from alerts.cases.gathering import Sent, Window
 from sensors.errors import RunError
 
 VERSION = 1
@@ -21,6 +22,8 @@ class CheckpointState(msgspec.Struct):
     silences: list[bytes]
     silent: dict[str, dict[str, int]]
     vigils: dict[str, int]
+    gathered: dict[str, Window] = msgspec.field(default_factory=dict)
+    sent: dict[str, Sent] = msgspec.field(default_factory=dict)
 
 
 def encode(state: CheckpointState) -> bytes:

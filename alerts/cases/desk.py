@@ -133,6 +133,9 @@ class Desk:
             if vigil is not None and vigil <= time and (due is None or vigil <= due):
                 for d in self._relations.keep_vigil(vigil):
                     self._done(d)
+            elif (told := self._duty.gathering.due) is not None and told <= time and (due is None or told < due):
+                catalogue = self._relations.watch.catalogue
+                self._duty.out.notifications += self._duty.gathering.take(told, catalogue)
             elif due is not None and due <= time:
                 _, key = heapq.heappop(self._due)
                 if key in self.cases and self.cases[key].next_due == due:
@@ -142,6 +145,7 @@ class Desk:
         if self.clock is None or time // HOUR_MS != self.clock // HOUR_MS:
             self._actions = {key: at for key, at in self._actions.items() if at > time - REMEMBERED_MS}
             self._duty.silences.forget(time)
+            self._duty.gathering.forget(time - REMEMBERED_MS)
         self.clock = time
 
     def _fall_due(self, d: Dossier, at: int) -> None:
@@ -244,12 +248,18 @@ class Desk:
         self._duty.out.rejected.append(Refusal(entry, which, detail, action.id))
 
     def _receipt(self, entry: Entry, receipt: Receipt) -> None:
-        d = self.cases.get(receipt.case.rpartition("/")[0])
-        number = receipt.notification.rpartition("/")[2]
-        if d is None or d.id != receipt.case:
+        """Of a notification, and of all that were told with it."""
+        sent = self._duty.gathering.sent.get(receipt.notification)
+        for notification in (receipt.notification, *(sent.members if sent else ())):
+            self._received(entry, receipt, notification)
+
+    def _received(self, entry: Entry, receipt: Receipt, notification: str) -> None:
+        case, _, number = notification.rpartition("/")
+        d = self.cases.get(case.rpartition("/")[0])
+        if d is None or d.id != case:
             return  # of a case that is over
         if not number.isdigit() or int(number) >= d.notifications:
-            detail = f"no notification {receipt.notification} is known"
+            detail = f"no notification {notification} is known"
             self._duty.out.rejected.append(Refusal(entry, "unknown_notification", detail))
             return
         at = max(self._now(receipt.at), d.at)
@@ -270,6 +280,7 @@ class Desk:
                 offset=self.offset, clock=self.clock, sources=self._sources, actions=self._actions,
                 cases=list(self.cases.values()), silences=[one.value for one in self.silences],
                 silent=self._relations.watch.silent, vigils=self._relations.vigils,
+                gathered=self._duty.gathering.windows, sent=self._duty.gathering.sent,
             )
         )  # fmt: skip
 
@@ -288,6 +299,7 @@ class Desk:
         silences = [Action.parse(value) for value in saved.silences]
         desk._duty.silences.all = {one.id: one for one in silences}
         desk._relations.watch.silent, desk._relations.vigils = saved.silent, saved.vigils
+        desk._duty.gathering.windows, desk._duty.gathering.sent = saved.gathered, saved.sent
         return desk
 
 

@@ -8,6 +8,7 @@ from alerts.cases.case import Change
 from alerts.cases.chain import advance, why
 from alerts.cases.dossier import Dossier, Told, Way
 from alerts.cases.entry import Outcome
+from alerts.cases.gathering import GATHER_MS, Gathering, gathers
 from alerts.cases.message import Words
 from alerts.cases.notification import Notification, Why
 from alerts.cases.reasons import reason
@@ -27,7 +28,7 @@ class Duty:
     def __init__(self, routing: Routing, exercise: bool) -> None:
         self.routing, self.exercise = routing, exercise
         self.taken: int | None = None
-        self.silences = Silences()
+        self.silences, self.gathering = Silences(), Gathering()
         self.out = Outcome()
 
     def record(
@@ -96,7 +97,7 @@ class Duty:
         Without ``why_``, people are told by the place in the chain: escalated, repeated, last resort.
         """
         at = max(at, d.at)
-        now = self.heard(at)
+        now = self.heard(at + GATHER_MS if gathers(d) and why_ != "asked" else at)
         routes = {route.id: route for route in self._routes(d)}
         if not ways or any(way.route not in routes for way in ways):  # the routes were changed: from the beginning
             ways = d.ways = [Way(route) for route in routes]
@@ -145,7 +146,10 @@ class Duty:
             step=max(told.step, 0), round=told.round, why=why_, reason=words, level=level, at=max(at, d.at),
             alert=d.alert, exercise=self.exercise,
         )  # fmt: skip
-        self.out.notifications.append(notification)
+        if gathers(d) and why_ != "asked":
+            self.gathering.add(notification, notification.at)
+        else:
+            self.out.notifications.append(notification)
         return number
 
     def _routes(self, d: Dossier) -> tuple[Route, ...]:

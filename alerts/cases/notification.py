@@ -31,6 +31,10 @@ class Notification(Message):
     were told as part of, ``step`` the place in the route's chain from 0, ``round`` how many times the chain was begun
     anew. ``at`` is when it was decided, by the log's clock, and ``reason`` why. ``alert`` is the alert's body as it was
     then. ``exercise``: from a replay, nobody is to act on it.
+
+    Of many silent sensors a person has one message (gathering.py): it has ``count``, how many sites it is of, and the
+    ``names`` of the first of them. The notifications of the others have its id as ``within``: they are told with it,
+    and its receipts are theirs.
     """
 
     id: str
@@ -47,6 +51,9 @@ class Notification(Message):
     at: Time
     alert: dict[str, object]
     exercise: bool = False
+    count: int | None = None
+    names: tuple[str, ...] | None = None
+    within: str | None = None
 
 
 class Receipt(Message):

@@ -36,6 +36,7 @@ class Board:
         self.quiet: dict[str, Action] = {}  # silences and maintenance that have not been lifted, by id
         self._lifted: set[str] = set()
         self._timelines: dict[str, dict[tuple[str, str | int], Entry]] = {}
+        self._within: dict[str, list[Notification]] = {}  # id of a notification → those that are told with it
         self._seen: dict[str, tuple[str, int]] = {}  # rule/site → (at, seq) of its newest alert
         self._at_site: dict[str, dict[str, int]] = {}  # site → rule → level
         self._recent = Recent(catalogue, rulebook.limits)
@@ -47,11 +48,14 @@ class Board:
         match message:
             case Case():
                 self._take_case(message)
-            case Notification() | Receipt():
-                kind = "notification" if isinstance(message, Notification) else "receipt"
-                self._timelines.setdefault(message.case, {}).setdefault((kind, message.id), message)
-                if known := self.cases.get(message.case):
-                    self._tell(known)
+            case Notification():
+                self._take_entry("notification", message)
+                if message.within is not None:
+                    self._take_within(message, message.within)
+            case Receipt():
+                self._take_entry("receipt", message)
+                for one in self._within.get(message.notification, ()):
+                    self._take_entry("receipt", _of(message, one))
             case Action():
                 self._take_action(message)
             case _:
@@ -116,6 +120,19 @@ class Board:
                 self.case_of[case.key] = case.id
             self._tell(case)
 
+    def _take_entry(self, kind: str, entry: Notification | Receipt) -> None:
+        self._timelines.setdefault(entry.case, {}).setdefault((kind, entry.id), entry)
+        if known := self.cases.get(entry.case):
+            self._tell(known)
+
+    def _take_within(self, notification: Notification, first: str) -> None:
+        """It is told with another one, whose receipts are its own; they may have come before it."""
+        self._within.setdefault(first, []).append(notification)
+        case = first.rpartition("/")[0]
+        for entry in list(self._timelines.get(case, {}).values()):
+            if isinstance(entry, Receipt) and entry.notification == first:
+                self._take_entry("receipt", _of(entry, notification))
+
     def _take_action(self, action: Action) -> None:
         if action.do in ("silence", "maintenance") and action.id not in self._lifted:
             self.quiet[action.id] = action
@@ -154,5 +171,11 @@ class Board:
         for case_id, entries in list(self._timelines.items()):
             if case_id not in self.cases and max(entry.at for entry in entries.values()) < before:
                 del self._timelines[case_id]
+        self._within = {key: of for key, of in self._within.items() if of[0].at >= before}
         for action in [a for a in self.quiet.values() if (a.until or 0) < before]:
             del self.quiet[action.id]
+
+
+def _of(receipt: Receipt, notification: Notification) -> Receipt:
+    """The receipt of a notification that was told with the one that it is of."""
+    return receipt.model_copy(update={"notification": notification.id, "case": notification.case})

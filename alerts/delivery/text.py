@@ -85,6 +85,8 @@ def words(notification: Notification, lang: str, base_url: str | None = None, ti
     head = (_EXERCISE[n] if notification.exercise else "") + (f"[{label}] " if label else "")
     texts = alert["message"]
     what = str(texts[lang]) if isinstance(texts, dict) else str(alert["id"])
+    if notification.count:
+        what = _gathered(notification.count, notification.names or (), notification.why, lang)
     began = datetime.fromisoformat(str(alert["onset"])).astimezone(timezone)
     since = f"{began:%m-%d %H:%M}" + ("起" if lang == "zh" else "")
     to_do = advice(alert, notification.level, lang, notification.why)
@@ -94,3 +96,13 @@ def words(notification: Notification, lang: str, base_url: str | None = None, ti
     if len(what) > room:
         what = what[: max(room - 1, 20)] + "…"
     return Words(f"{head}{what}", f"{head}{what}{tail}{link}")
+
+
+def _gathered(count: int, names: tuple[str, ...], why: Why, lang: str) -> str:
+    """Many sensors in one message: how many, and the first of them."""
+    more = count - len(names)
+    if lang == "zh":
+        what = "恢复" if why == "resolved" else "失联"
+        return f"{count}个传感器{what}：{'、'.join(names)}{'等' if more > 0 else ''}"
+    what = "speak again" if why == "resolved" else "silent"
+    return f"{count} sensors {what}: {', '.join(names)}{f' and {more} more' if more > 0 else ''}"
