@@ -56,7 +56,7 @@ def test_sixty_silent_gauges_are_one_message_to_each():
     story = outage().play("02:40")
     minutes = 2 * 60 + 21
     assert sent(story) == [(str(minutes), "opened", "2", 60), (str(minutes + 12), "repeated", "2", 60)]
-    assert sent(story, "cat") == [(str(minutes + 6), "escalated", "2", 60), (str(minutes + 18), "escalated", "2", 60)]
+    assert sent(story, "cat") == [(str(minutes + 6), "escalated", "2", 60), (str(minutes + 18), "repeated", "2", 60)]
 
 
 def test_each_case_has_its_own_timeline_and_its_own_notifications():
