@@ -149,7 +149,7 @@ def with_key(records: Sequence[Record], key: bytes) -> list[int]:
     return [row for row in rows if records[row].key == key]
 
 
-@lru_cache(maxsize=1 << 16)  # keys are few, and the hash is slow
+@lru_cache(maxsize=1 << 13)  # zones are few, and the hash is slow
 def partition_of(key: bytes, partitions: int) -> int:
     """The partition of a key by Kafka's default hash, the one that every Java client uses."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions

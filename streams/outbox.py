@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
+
+from sensors.record import partition_of
 
 _FULL = 20_000  # alerts not yet acknowledged, above which the folds wait
 _MOST = 1_000_000  # records that can wait: one record with a megabyte of bad readings gives half of that
@@ -15,6 +17,7 @@ _TURN = 100  # records after which others have a turn
 
 Headers = Sequence[tuple[str, bytes]]
 Body = Callable[[], tuple[bytes, Headers]]  # value and headers, made when they are sent
+Bulk = Iterable[tuple[int | None, bytes | None, bytes, Headers]]  # partition or None, key, value, headers
 
 
 class _Letter(NamedTuple):
@@ -23,63 +26,98 @@ class _Letter(NamedTuple):
     topic: str
     key: bytes | None
     body: Body
-    partition: int | None
     done: Callable[[], None] | None
+
+
+class _Parcel:
+    """Records that go together; ``number`` is that of the last, ``left`` how many are not acknowledged."""
+
+    def __init__(self, source: int, number: int, topic: str, records: Bulk, count: int) -> None:
+        self.source, self.number, self.topic, self.records, self.left = source, number, topic, records, count
 
 
 class Outbox:
     """Sends records with ``acks=all``, and knows for each source when all that it had given is acknowledged.
 
     A source is the partition whose fold produced the records. ``put`` does not wait, so a fold's step and the
-    handing over of its output happen together, whatever is cancelled around them. Alerts go before what else
-    there is, however much that is.
+    handing over of its output happen together, whatever is cancelled around them. What was ``put`` waits for
+    nothing of what there is in bulk, however much that is.
     """
 
     def __init__(self, producer: AIOKafkaProducer, failed: Callable[[BaseException], None]) -> None:
         self._producer, self._failed = producer, failed
-        self._urgent: deque[_Letter] = deque()
-        self._others: deque[_Letter] = deque()
+        self._letters: deque[_Letter] = deque()
+        self._parcels: deque[_Parcel] = deque()
         # source: numbers, oldest first; an OrderedDict finds its first one at once, whatever was taken out before it
         self._pending: dict[int, OrderedDict[int, None]] = defaultdict(OrderedDict)
         self._number = 0
         self.acknowledged = 0
-        self._filled, self._moved = asyncio.Event(), asyncio.Event()
+        self._filled, self._loaded, self._moved = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     def put(
-        self,
-        source: int,
-        topic: str,
-        key: bytes | None,
-        body: Body,
-        partition: int | None = None,
-        urgent: bool = True,
-        done: Callable[[], None] | None = None,
+        self, source: int, topic: str, key: bytes | None, body: Body, done: Callable[[], None] | None = None
     ) -> None:
-        """Takes a record to be sent; the key chooses the partition unless one is given.
-
-        ``done`` is called when it is acknowledged.
-        """
+        """Takes a record to be sent. ``done`` is called when it is acknowledged."""
         self._number += 1
         self._pending[source][self._number] = None
-        lane = self._urgent if urgent else self._others
-        lane.append(_Letter(source, self._number, topic, key, body, partition, done))
+        self._letters.append(_Letter(source, self._number, topic, key, body, done))
         self._filled.set()
+
+    def put_bulk(self, source: int, topic: str, records: Bulk, count: int) -> None:
+        """Takes ``count`` records to be sent in batches, in order; a key chooses the partition where none is given."""
+        self._number += count
+        self._pending[source][self._number] = None
+        self._parcels.append(_Parcel(source, self._number, topic, records, count))
+        self._loaded.set()
 
     async def run(self) -> None:
         """Sends until cancelled; an error that the producer could not get over goes to ``failed``."""
+        sending = [asyncio.create_task(self._send_letters()), asyncio.create_task(self._send_parcels())]
+        try:
+            await asyncio.gather(*sending)
+        except Exception as error:
+            self._failed(error)
+        finally:
+            for task in sending:
+                task.cancel()
+
+    async def _send_letters(self) -> None:
         while True:
             await self._filled.wait()
             self._filled.clear()
             sent = 0
-            while self._urgent or self._others:
-                try:
-                    await self._send((self._urgent or self._others).popleft())
-                except Exception as error:
-                    self._failed(error)
-                    return
+            while self._letters:
+                await self._send(self._letters.popleft())
                 sent += 1
                 if sent % _TURN == 0:
                     await asyncio.sleep(0)
+
+    async def _send_parcels(self) -> None:
+        """One by one a record takes five times as long as in a batch: time that a flood of bad ones would take from
+        the alerts.
+        """
+        while True:
+            await self._loaded.wait()
+            self._loaded.clear()
+            sent, batches = 0, dict[tuple[str, int], tuple[Any, Counter[_Parcel]]]()
+            while self._parcels:
+                parcel = self._parcels.popleft()
+                partitions = len(await self._producer.partitions_for(parcel.topic))
+                for partition, key, value, headers in parcel.records:
+                    place = parcel.topic, partition_of(key, partitions) if partition is None else partition
+                    if place not in batches:
+                        batches[place] = self._producer.create_batch(), Counter()
+                    batch, parcels = batches[place]
+                    if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:  # it is full
+                        await self._send_batch(place, batch, parcels)
+                        batch, parcels = batches[place] = self._producer.create_batch(), Counter()
+                        batch.append(key=key, value=value, timestamp=None, headers=headers)
+                    parcels[parcel] += 1
+                    sent += 1
+                    if sent % _TURN == 0:
+                        await asyncio.sleep(0)
+            for place, (batch, parcels) in batches.items():
+                await self._send_batch(place, batch, parcels)
 
     @property
     def waiting(self) -> int:
@@ -88,7 +126,7 @@ class Outbox:
 
     async def room(self) -> None:
         """Waits while too much is under way."""
-        while len(self._urgent) > _FULL or self.waiting > _MOST:
+        while len(self._letters) > _FULL or self.waiting > _MOST:
             self._moved.clear()
             await self._moved.wait()
 
@@ -101,20 +139,36 @@ class Outbox:
 
     async def _send(self, letter: _Letter) -> None:
         value, headers = letter.body()
-        sent = await self._producer.send(letter.topic, value, letter.key, letter.partition, headers=list(headers))
-        at = letter.source, letter.number, letter.done  # without its body, which may be large
-        sent.add_done_callback(lambda future: self._acknowledge(future, *at))
+        sent = await self._producer.send(letter.topic, value, letter.key, headers=list(headers))
+        source, number, done = letter.source, letter.number, letter.done  # without its body, which may be large
 
-    def _acknowledge(
-        self, future: asyncio.Future[object], source: int, number: int, done: Callable[[], None] | None
-    ) -> None:
+        def acknowledge() -> None:
+            del self._pending[source][number]
+            self.acknowledged += 1
+            if done is not None:
+                done()
+
+        sent.add_done_callback(lambda future: self._sent(future, acknowledge))
+
+    async def _send_batch(self, place: tuple[str, int], batch: Any, parcels: Counter[_Parcel]) -> None:
+        batch.close()
+        name, partition = place
+        sent = await self._producer.send_batch(batch, name, partition=partition)
+
+        def acknowledge() -> None:
+            for parcel, count in parcels.items():
+                self.acknowledged += count
+                parcel.left -= count
+                if not parcel.left:
+                    del self._pending[parcel.source][parcel.number]
+
+        sent.add_done_callback(lambda future: self._sent(future, acknowledge))
+
+    def _sent(self, future: asyncio.Future[object], acknowledge: Callable[[], None]) -> None:
         if future.cancelled():
             return
         if error := future.exception():
             self._failed(error)
             return
-        del self._pending[source][number]
-        self.acknowledged += 1
-        if done is not None:
-            done()
+        acknowledge()
         self._moved.set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from alerts.alert import Alert
@@ -13,7 +13,7 @@ from alerts.fold import Outcome
 from alerts.rejection import Rejected
 from alerts.succession import Succession
 from sensors.quantities import KINDS, topic
-from streams.outbox import Body, Headers, Outbox
+from streams.outbox import Body, Bulk, Headers, Outbox
 from streams.state_log import StateWriter
 from streams.takeover import SENT_ROW, Found, mark, sent_row
 from streams.topics import ALERTS, LAST, REJECTED
@@ -91,13 +91,9 @@ class Partition:
                 self._lasts.pop(key, None)
         if not self._sent:
             self._put_lasts()
-        numbers: Counter[int] = Counter()
-        for one in outcome.rejected:
-            # With its number within the record: repeated after a failure, it can be told from a twin.
-            body = partial(_rejected, one, self.number, numbers[one.record.offset])
-            numbers[one.record.offset] += 1
-            partition = self.number if one.key is None else None
-            self._outbox.put(self.number, self._rejected, one.key, body, partition, urgent=False)
+        if outcome.rejected:
+            records = _rejections(outcome.rejected, self.number)
+            self._outbox.put_bulk(self.number, self._rejected, records, len(outcome.rejected))
 
     def _put_lasts(self) -> None:
         """Makes sure of ``alerts.last``, which the last owner may not have come to; the newest of each key will do."""
@@ -141,9 +137,16 @@ def _alert(alert: Alert) -> tuple[bytes, Headers]:
     return alert.value, _headers(source.topic, source.partition, source.offset)
 
 
-def _rejected(one: Rejected, partition: int, number: int) -> tuple[bytes, Headers]:
-    headers = [*_headers(one.record.topic, partition, one.record.offset), ("number", b"%d" % number)]
-    return one.value, headers
+def _rejections(rejected: Iterable[Rejected], partition: int) -> Bulk:
+    """The records for ``readings.rejected``, made when they are sent."""
+    numbers: Counter[int] = Counter()
+    for one in rejected:
+        # With its number within the record: repeated after a failure, it can be told from a twin.
+        number = b"%d" % numbers[one.record.offset]
+        numbers[one.record.offset] += 1
+        headers = [*_headers(one.record.topic, partition, one.record.offset), ("number", number)]
+        key = one.key
+        yield (partition if key is None else None), key, one.value, headers
 
 
 def _headers(name: str, partition: int, offset: int) -> list[tuple[str, bytes]]:
