@@ -45,7 +45,7 @@ class ClockWriter:
             now = time.time()
             await asyncio.sleep(1 - now % 1)
             second = int(time.time() + _EARLY_S)
-            if self._elected() and second > written:
+            if self._elected() and second != written:  # a machine's time that was ahead is put right at some time
                 value, written = tick(second * 1000), second
                 await asyncio.gather(*[await self._send(value, *place) for place in self._places])
                 self._written()
