@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
@@ -25,6 +26,8 @@ from streams.commands.simulate import simulate
 from streams.commands.worker import worker
 from streams.ending import last_words
 from streams.log_lines import plain_logs
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
     name="kapok",
@@ -56,3 +59,11 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        told = RunError(
+            f"cannot be written: {error.strerror} (what is there of it is not whole: make room, call it again)"
+        )
+        stderr.print(last_words(told), markup=False)
+        sys.exit(told.exit_code)
