@@ -20,6 +20,7 @@ from aiokafka.protocol.types import CompactArray, CompactBytes, CompactString, I
 from sensors.connection import connection, refusal
 from sensors.errors import RunError
 from sensors.quantities import topic
+from streams import quotas
 from streams.access import GATEWAY
 from streams.topics import (
     ACTIONS,
@@ -111,10 +112,11 @@ def grants(users: Mapping[str, Iterable[str]], prefix: str = "") -> set[Grant]:
 
 
 async def put_in_force(broker: str, folder: Path, users: Mapping[str, Iterable[str]], prefix: str = "") -> list[str]:
-    """Makes the broker's users and rights those of the folder, and says what changed of the rights.
+    """Makes the broker's users and rights those of the folder, and says what changed of them.
 
     What its users may do with other topics and groups, such as those of another prefix, is left. Users without a
-    folder are deleted, with all that they might do. RunError when it cannot.
+    folder are deleted, with all that they might do. Gateways without a limit to what they send get one. RunError when
+    it cannot.
     """
     client = AIOKafkaClient(**connection(broker))
     try:
@@ -126,6 +128,7 @@ async def put_in_force(broker: str, folder: Path, users: Mapping[str, Iterable[s
         for word, one in changes:
             await (_grant if word == "now" else _withdraw)(client, one)
         await _set_passwords(client, {name: (folder / name / "password").read_text().strip() for name in users})
+        limited = await quotas.limit(client, [name for name in users if name.startswith(GATEWAY)])
     except KafkaError as error:
         why = await refusal(broker) or error
         raise RunError(f"no Kafka whose users can be set at {broker}: {why}") from error
@@ -134,7 +137,8 @@ async def put_in_force(broker: str, folder: Path, users: Mapping[str, Iterable[s
     said: dict[str, list[str]] = {}
     for word, one in changes:
         said.setdefault(f"{one.user} {word} {_WORDS.get(one.operation, one.operation)}", []).append(one.name)
-    return [f"{what} {', '.join(names)}" for what, names in sorted(said.items())]
+    rights = [f"{what} {', '.join(names)}" for what, names in sorted(said.items())]
+    return rights + [f"{name} now sends at most {quotas.RATE:,} bytes/s to each broker" for name in limited]
 
 
 async def _ask(client: AIOKafkaClient, request: Any) -> Any:

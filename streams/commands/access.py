@@ -54,6 +54,8 @@ def grant(
 ) -> None:
     """Make the topics, and the broker's users and their rights what the folder says.
 
+    A gateway that has no limit yet gets one to what it may send; one that somebody has set stays.
+
     To turn somebody out, remove the folder of that name and call this again.
     """
     from streams import topics  # these take a while to import
