@@ -95,7 +95,7 @@ class ApacheKafka:
         self.address = f"127.0.0.1:{self.port}"
         self.ports = [free_port() for _ in proxies]
         self._settings, self._proxies, self._controller = settings or {}, list(proxies), free_port()
-        self._access, self._admin = access, free_port()
+        self._access, self._admin, self._cluster = access, free_port(), _identity()
         self.admin_address = f"127.0.0.1:{self._admin}"
 
     def start(self) -> None:
@@ -130,6 +130,20 @@ class ApacheKafka:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.process.stop()
+
+    @classmethod
+    def together(cls, folder: Path, size: int) -> list[ApacheKafka]:
+        """So many that are brokers and controllers of one cluster, each with a folder of its own, not yet started.
+
+        Each has a copy of what Kafka keeps for itself. They are ready when more than half of them are started.
+        """
+        nodes = [cls(folder / str(number)) for number in range(1, size + 1)]
+        voters = ",".join(f"{number}@127.0.0.1:{node._controller}" for number, node in enumerate(nodes, 1))
+        copies = {f"{name}.replication.factor": str(size) for name in ("offsets.topic", "transaction.state.log")}
+        for number, node in enumerate(nodes, 1):
+            node._cluster = nodes[0]._cluster
+            node._settings = {"node.id": str(number), "controller.quorum.voters": voters, **copies}
+        return nodes
 
     def _write_properties(self) -> Path:
         if self._access is None:
@@ -173,7 +187,6 @@ class ApacheKafka:
         return properties
 
     def _format(self, classpath: str, properties: Path) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
         command = [
             "java",
             "-cp",
@@ -183,8 +196,12 @@ class ApacheKafka:
             "-c",
             str(properties),
             "-t",
-            cluster,
+            self._cluster,
         ]
         result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if result.returncode:
             raise RunError(f"Apache Kafka could not format {self.folder}:\n{(result.stdout + result.stderr)[-2000:]}")
+
+
+def _identity() -> str:
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
