@@ -23,6 +23,7 @@ from alerts.console.login import Login, Logins, Scope
 from alerts.console.server import Server
 from alerts.fold import Fold
 from alerts.routes.directory import Directory
+from alerts.routes.residents import Audit, Residents
 from alerts.routes.routes import Routes
 from alerts.rulebook import Rulebook
 from sensors.catalogue import Catalogue
@@ -38,6 +39,14 @@ MINUTE_MS = 60_000
 @cache
 def _shipped() -> tuple[Catalogue, Rulebook, Directory, Routes]:
     return Catalogue.shipped(), Rulebook.shipped(), Directory.shipped(), Routes.shipped()
+
+
+def another_catalogue(sensor: str, name: str) -> Catalogue:
+    """The shipped one, in which a sensor has this name."""
+    known = Catalogue.shipped()
+    one = known.sensors[sensor]
+    changed = type(one)(**{field: getattr(one, field) for field in one.__struct_fields__} | {"name": name})
+    return Catalogue(known.sensors | {sensor: changed}, known.places, known.digest)
 
 
 class City:
@@ -100,6 +109,14 @@ class City:
             Duty(group, group, tuple(Person(p, people[p].name) for p in duty.on_duty(group, now)), None)
             for group in duty.groups
         ]
+
+    def residents(self, audit: Audit) -> Residents:
+        return self.directory.residents(audit)
+
+    def configure(self, catalogue: Catalogue, rulebook: Rulebook) -> None:
+        """Other rules or sites hold."""
+        self.desk.configure(_shipped()[3], catalogue, rulebook)
+        self.board.configure(catalogue, rulebook)
 
     async def submit(self, action: Action) -> None:
         if self.failure is not None:

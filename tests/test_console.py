@@ -15,12 +15,15 @@ from alerts.console.login import Scope, check_password, hash_password, logins_of
 from alerts.console.pages import Pages
 from alerts.console.view import View
 from alerts.routes.directory import Directory
+from alerts.rulebook import SHIPPED as rules_file
+from alerts.rulebook import Rulebook
 from sensors.errors import RunError
-from tests.consoles import Browser, City, Running, console, logins
+from tests.consoles import Browser, City, Running, another_catalogue, console, logins
 
 START = 1_777_600_000_000
 GAUGE, ZONE = "GZ-TH-0001", "TH-01"  # in 天河区
 HOME, COMMUNITY = "H-9787", "TH-C01"  # in 天河区
+RESIDENT = "陈伯"
 OTHER = "海珠区"
 
 
@@ -169,6 +172,55 @@ async def test_a_look_up_of_a_home_that_cannot_be_written_down_shows_nothing(run
         assert running.audit.lines == [("p-003", HOME)] * 2
         running.audit.failure = RunError("the disk is full")
         assert (await carer.get("/api/case", id=case)).status == 503
+
+
+@pytest.mark.parametrize(("role", "status"), [("admin", 200), ("carer", 200), ("oncall", 404), ("viewer", 404)])
+async def test_who_lives_there_is_told_to_carers_and_admins_and_written_down(
+    running: Running, role: str, status: int
+) -> None:
+    flooded, called = flood(running.city, 0.3), press(running.city)
+    async with await logged_in(running, role) as browser:
+        whole = json.dumps(await browser.whole(), ensure_ascii=False)
+        answer = await browser.post("/api/resident", {"case": called})
+        assert answer.status == status
+        text = await answer.text()
+        if status == 200:
+            assert json.loads(text)["resident"] == RESIDENT
+            assert set(json.loads(text)) <= {"resident", "address", "phone", "note"}
+            assert answer.headers["cache-control"] == "no-store"
+            assert running.audit.lines == [(logins()[role].person, HOME)]
+        else:
+            assert running.audit.lines == []
+        assert (RESIDENT in text) == (status == 200)
+        assert RESIDENT not in whole
+        assert (await browser.post("/api/resident", {"case": flooded})).status == 404  # nobody lives in a gauge
+
+
+async def test_who_lives_there_is_not_shown_where_that_cannot_be_written_down(running: Running) -> None:
+    case = press(running.city)
+    async with await logged_in(running, "carer") as carer:
+        running.audit.failure = RunError("the disk is full")
+        answer = await carer.post("/api/resident", {"case": case})
+        assert answer.status == 503
+        assert RESIDENT not in await answer.text()
+
+
+async def test_other_rules_and_sites_are_shown_without_a_restart(running: Running) -> None:
+    city = running.city
+    case = flood(city, 0.3)
+    text = rules_file.read_text()
+    assert 'zh = "道路积水"' in text
+    rulebook = Rulebook.parse(text.replace('zh = "道路积水"', 'zh = "水深"'))
+    async with await logged_in(running, "admin") as browser, await browser.live() as socket:
+        assert (await until(socket, lambda m: m["t"] == "all"))["edition"] == 0
+        city.configure(another_catalogue(GAUGE, "新名字"), rulebook)
+        news = await until(socket, lambda m: m["t"] == "all")
+        assert news["edition"] == 1
+        assert [(i["name"], i["what"]["zh"]) for i in news["items"] if i["id"] == case] == [("新名字", "水深")]
+        shown = await (await browser.get("/api/city")).json()
+        assert [site["name"] for site in shown["sites"] if site["id"] == GAUGE] == ["新名字"]
+        detail = await (await browser.get("/api/site", id=GAUGE)).json()
+        assert [len(series["points"]) for series in detail["series"]] == [1]  # the readings are kept
 
 
 async def test_silences_are_for_those_whose_sites_they_are(running: Running) -> None:

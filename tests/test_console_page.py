@@ -13,9 +13,9 @@ from selenium.webdriver.common.keys import Keys
 from alerts.delivery.text import words
 from tests import chromium
 from tests.chromium import DESK, PHONE, window
-from tests.consoles import City, Running, console
+from tests.consoles import City, Running, another_catalogue, console
 from tests.receivers import notification
-from tests.test_console import GAUGE, HOME, START, flood, press
+from tests.test_console import GAUGE, HOME, RESIDENT, START, flood, press
 
 Result = TypeVar("Result")
 pytestmark = chromium.needed
@@ -221,6 +221,56 @@ async def test_a_carer_sees_their_home_and_no_city(storm: City) -> None:
         assert HOME in (text := await aside(night))
         assert "内涝" not in text
     assert GAUGE not in text
+
+
+async def test_a_carer_sees_who_lives_there_and_that_it_is_on_record(running: Running) -> None:
+    case = press(running.city, START)
+
+    def night() -> None:
+        for lang, name in (("zh-CN", "carer"), ("en-US", "admin")):
+            with window(PHONE, lang) as page:
+                page.login(running.address, name)
+                page.until(ROW, case)
+                page.click(f'li[data-id="{case}"] button')
+                page.click("#do-resident")
+                page.until("return document.querySelector('#detail .resident') !== null")
+                assert RESIDENT in page.text("#detail .resident")
+                assert page.run("return document.querySelector('#detail .resident a').href").startswith("tel:")
+                page.picture(f"resident-{name}")
+                page.click("#do-resident")
+                page.until("return document.querySelector('#detail .resident') === null")
+                assert page.complaints() == []
+        with window(DESK) as page:
+            page.login(running.address, "oncall")
+            page.until(ROW, case)
+            page.click(f'li[data-id="{case}"] button')
+            page.until("return document.querySelector('#do-ack') !== null")
+            assert page.run("return document.querySelector('#do-resident')") is None
+
+    await aside(night)
+    assert {home for _, home in running.audit.lines} == {HOME}
+    assert {"p-003", "p-004"} <= {by for by, _ in running.audit.lines}
+
+
+async def test_other_sites_and_rules_come_to_an_open_page(running: Running) -> None:
+    city = running.city
+    case = flood(city, 0.3)
+
+    async def change() -> None:
+        city.configure(another_catalogue(GAUGE, "新名字"), city.rulebook)
+
+    def night() -> None:
+        fetched = "return performance.getEntriesByType('resource').filter((e) => e.name.includes('/api/city')).length"
+        with window(DESK) as page:
+            page.login(running.address, "viewer")
+            page.until(ROW, case)
+            asyncio.run_coroutine_threadsafe(change(), loop).result()
+            page.until(f"{ROW}.innerText.includes('新名字')", case)
+            page.until(f"{fetched} === 2")
+            assert page.complaints() == []
+
+    loop = asyncio.get_running_loop()
+    await aside(night)
 
 
 MAP = "return echarts.getInstanceByDom(document.getElementById('map'))"

@@ -14,7 +14,7 @@ from alerts.console import server
 from alerts.console.guard import BODY_BYTES, CONTENT_SECURITY_POLICY
 from alerts.console.sessions import FAILURES_S, IDLE_S, LONGEST_S, PER_ADDRESS, PER_NAME, PER_PAIR, Attempts, Sessions
 from tests.consoles import PASSWORD, Browser, City, Running, console, logins
-from tests.test_console import GAUGE, flood, logged_in, pack
+from tests.test_console import COMMUNITY, GAUGE, HOME, flood, logged_in, pack, press
 
 CLOSING = (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED)
 
@@ -55,6 +55,30 @@ async def test_nothing_is_told_without_a_session(running: Running) -> None:
             for path in ("session", "city", "site?id=GZ-TH-0001", "case?id=x", "figures"):
                 assert (await stranger.get(f"/api/{path}")).status == 401
             assert (await stranger.get("/")).status == 303
+
+
+async def test_nobody_looks_up_a_home_by_another_way(running: Running) -> None:
+    case = press(running.city)
+    async with Browser(running.address) as stranger:
+        assert (await stranger.post("/api/resident", {"case": case})).status in (401, 403)
+    async with await logged_in(running, "carer") as carer:
+        for sent in ({"x-kapok": "guess"}, {"origin": "http://evil.example"}):
+            assert (await carer.post("/api/resident", {"case": case}, sent)).status == 403
+        assert (await carer.get("/api/resident", case=case)).status == 405
+        elsewhere = next(
+            home.id
+            for home in running.city.catalogue.places.values()
+            if home.kind == "infrared" and home.zone != COMMUNITY
+        )
+        for wanted in (case.replace(HOME, elsewhere), HOME, elsewhere, "", "*", "call-button/*"):
+            assert (await carer.post("/api/resident", {"case": wanted})).status in (404, 422)
+        for body in ({"case": case, "home": elsewhere}, {"home": HOME}, [case], {"case": [case]}):
+            assert (await carer.post("/api/resident", body)).status == 422
+        cookie = next(iter(carer.session.cookie_jar)).value
+        await carer.post("/logout")
+        carer.session.cookie_jar.update_cookies({"kapok": cookie})
+        assert (await carer.post("/api/resident", {"case": case})).status == 401
+    assert running.audit.lines == []
 
 
 async def test_no_socket_without_a_session(running: Running) -> None:

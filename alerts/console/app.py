@@ -7,7 +7,8 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Protocol
+from functools import partial
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import Depends, FastAPI, HTTPException, Request, WebSocket, WebSocketDisconnect
@@ -23,6 +24,7 @@ from alerts.console.login import Login, Logins, check_password
 from alerts.console.pages import Pages
 from alerts.console.sessions import Attempts, Session, Sessions
 from alerts.console.view import View
+from alerts.routes.residents import Audit
 from sensors.catalogue import Place, Sensor
 from sensors.errors import RunError
 
@@ -31,18 +33,19 @@ HASHING = 2  # passwords checked at a time: each takes 64 MiB
 CLOSED_BY_LOGOUT = 4401  # a WebSocket close code of our own: log in again
 
 
-class Audit(Protocol):
-    """Is told of every look-up of a home, before anything is shown (RunError: it cannot be, so nothing is)."""
-
-    def write(self, *, at_ms: int, by: str, home: str, why: str) -> None: ...
-
-
 class Credentials(BaseModel):
     """Of the login page."""
 
     model_config = ConfigDict(extra="forbid")
     name: Annotated[str, Field(min_length=1, max_length=100)]
     password: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class LookUp(BaseModel):
+    """Who lives in the home of a case."""
+
+    model_config = ConfigDict(extra="forbid")
+    case: Annotated[str, Field(min_length=1, max_length=300)]
 
 
 class Doing(BaseModel):
@@ -186,6 +189,23 @@ def create_app(
                 raise HTTPException(503, "look-ups cannot be written down, so nothing is shown") from None
         return view.detail(site)
 
+    @app.post("/api/resident")
+    async def resident(wanted: LookUp, session: Trusted) -> dict[str, Any]:
+        """Name, address and phone; it is written down who asked, and for which case. Nothing where the directory has
+        no such home.
+        """
+        login, found = session.login, feed.board.cases.get(wanted.case)
+        site = None if found is None else View(feed.board, login.scope).site(found.site)
+        if found is None or site is None or not login.scope.may_look_up(found):
+            raise HTTPException(404, "no such case")
+        home = site.place if isinstance(site, Sensor) else site.id
+        try:
+            living = feed.residents(audit).look_up(home, at_ms=feed.board.clock_ms, by=login.person, why=found.id)
+        except RunError as error:
+            log.error("%s", error)
+            raise HTTPException(503, "look-ups cannot be written down, so nothing is shown") from None
+        return {} if living is None else living.model_dump(include={"resident", "address", "phone", "note"})
+
     @app.get("/api/figures")
     async def all_figures(session: Known) -> list[dict[str, Any]]:
         return figures(feed.board, session.login.scope)
@@ -224,7 +244,7 @@ def create_app(
             await socket.close(CLOSED_BY_LOGOUT)
             return
         await socket.accept()
-        page = hub.join(session.login.scope, me(session))
+        page = hub.join(session.login.scope, partial(me, session))
         session.on_end.add(page.end)
         listening = asyncio.create_task(_until_gone(socket))
         listening.add_done_callback(lambda _: page.end())

@@ -29,6 +29,7 @@ class Board:
 
     def __init__(self, catalogue: Catalogue, rulebook: Rulebook) -> None:
         self.catalogue, self.rulebook = catalogue, rulebook
+        self.edition = 0  # how many times rules or catalogue were changed
         self.clock_ms = 0  # of the log: "now" on the page, for a replay too
         self.cases: dict[str, Case] = {}  # the newest of each, by its id
         self.case_of: dict[str, str] = {}  # rule/site → id of its newest case
@@ -71,6 +72,13 @@ class Board:
         if self.clock_ms - self._swept_ms > 3_600_000:
             self._swept_ms = self.clock_ms
             self._forget()
+
+    def configure(self, catalogue: Catalogue, rulebook: Rulebook) -> None:
+        """Goes on under other rules or sites; the readings of the channels that there are still are kept."""
+        recent = Recent(catalogue, rulebook.limits)
+        recent.carry_over(self._recent)
+        self.catalogue, self.rulebook, self._recent = catalogue, rulebook, recent
+        self.edition += 1
 
     def level(self, site: str) -> int:
         """The highest level of any rule at a site, 0 to 4."""

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from alerts.cases.action import Action
 from alerts.console.board import Board
 from alerts.parameters import Id
+from alerts.routes.residents import Audit, Residents
 
 
 class Person(NamedTuple):
@@ -39,6 +40,10 @@ class Feed(Protocol):
 
     def duty(self) -> Sequence[Duty]:
         """Who is on call at the board's time, by group."""
+        ...
+
+    def residents(self, audit: Audit) -> Residents:
+        """Who lives where, by the directory as it is now."""
         ...
 
     async def submit(self, action: Action) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from alerts.cases.action import Action
@@ -25,8 +25,8 @@ QUEUE = 64  # messages that a slow page may be behind; then it is cut off, and c
 class Page:
     """One open socket."""
 
-    def __init__(self, scope: Scope) -> None:
-        self.scope = scope
+    def __init__(self, scope: Scope, me: Callable[[], dict[str, Any]]) -> None:
+        self.scope, self.me = scope, me
         self.ended = False
         self._queue: deque[str] = deque()
         self._wake = asyncio.Event()
@@ -77,23 +77,17 @@ class Hub:
         for page in tuple(self.pages):
             page.end()
 
-    def join(self, scope: Scope, me: dict[str, Any]) -> Page:
-        """A new page, with everything already waiting in it."""
-        page = Page(scope)
-        whole = View(self._feed.board, scope).whole()
-        page.put(
-            _encode(
-                {
-                    "t": "all",
-                    "me": me,
-                    "duty": duty(self._feed.duty(), self._feed.board.catalogue),
-                    **self._time(),
-                    **whole,
-                }
-            )
-        )
+    def join(self, scope: Scope, me: Callable[[], dict[str, Any]]) -> Page:
+        """A new page, with everything already waiting in it. ``me``: what to tell it of whose it is."""
+        page = Page(scope, me)
+        page.put(self._all(page))
         self.pages.add(page)
         return page
+
+    def _all(self, page: Page) -> str:
+        board = self._feed.board
+        known = {"me": page.me(), "edition": board.edition, "duty": duty(self._feed.duty(), board.catalogue)}
+        return _encode({"t": "all", **known, **self._time(), **View(board, page.scope).whole()})
 
     def leave(self, page: Page) -> None:
         page.end()
@@ -122,8 +116,13 @@ class Hub:
 
     async def _beat(self) -> None:
         told: tuple[Duty, ...] = ()
+        edition = self._feed.board.edition
         while True:
             await asyncio.sleep(BEAT_S)
+            if edition != self._feed.board.edition:  # names, levels and what is drawn may all be others
+                edition = self._feed.board.edition
+                for page in tuple(self.pages):
+                    page.put(self._all(page))
             now, on_duty = self._time(), tuple(self._feed.duty())
             for scope in {page.scope for page in self.pages}:
                 news = {"duty": duty(on_duty, self._feed.board.catalogue)} if on_duty != told else {}

@@ -54,6 +54,14 @@ class Scope(NamedTuple):
             return action.matcher is not None and self._may_silence(action.matcher, catalogue)
         return case is not None and self.sees(case.kind, case.zone, case.district)
 
+    def may_look_up(self, case: Case) -> bool:
+        """Whether who lives in the home of a case may be seen: by its carers, who go there, and by admins."""
+        return (
+            case.kind == "infrared"
+            and self.role in ("carer", "admin")
+            and self.sees(case.kind, case.zone, case.district)
+        )
+
     def _may_silence(self, matcher: Matcher, catalogue: Catalogue) -> bool:
         """Those on call silence what lies in their districts; carers nothing, since others rely on the same alerts."""
         if self.role == "admin" or (self.role == "oncall" and not self.districts):

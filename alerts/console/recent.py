@@ -35,6 +35,10 @@ class _Rings:
         self.time[channel, slot], self.value[channel, slot] = time, value
         self.count[channel[first]] += sizes
 
+    def copy(self, here: list[int], other: _Rings, there: list[int]) -> None:
+        """Takes over these channels of another one of the same size."""
+        self.time[here], self.value[here], self.count[here] = other.time[there], other.value[there], other.count[there]
+
     def get(self, channel: int) -> list[tuple[int, float]]:
         held = min(int(self.count[channel]), self.size)
         times, values = self.time[channel, :held].tolist(), self.value[channel, :held].tolist()
@@ -51,6 +55,15 @@ class Recent:
         channels = sum(len(part.channel) for part in self._kinds.values())
         size = max(_LEAST, min(_MOST, BUDGET // (12 * max(channels, 1))))
         self._rings = {kind: _Rings(len(part.channel), size) for kind, part in self._kinds.items()}
+
+    def carry_over(self, before: Recent) -> None:
+        """What it held of the channels that are here too, where there is as much room for it."""
+        for kind, part in self._kinds.items():
+            if kind in before._kinds and before._rings[kind].size == self._rings[kind].size:
+                others = before._kinds[kind].channel
+                pairs = [(here, others[name]) for name, here in part.channel.items() if name in others]
+                here, there = (list(side) for side in zip(*pairs, strict=True)) if pairs else ([], [])
+                self._rings[kind].copy(here, before._rings[kind], there)
 
     def take(self, kind: str, records: Sequence[Record]) -> None:
         """The next records of ``readings.<kind>``, as fetched."""

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from alerts.parameters import Id
 from alerts.routes.duty import Duty, Group, NamedGroup
-from alerts.routes.residents import AuditLog, Home, Residents
+from alerts.routes.residents import Audit, Home, Residents
 from alerts.routes.rota import Private, Rota, Text
 from alerts.routes.sealed import is_sealed, unseal
 from alerts.source import Source, first_problem
@@ -107,7 +107,7 @@ class Directory:
         names = {group_id: group.name for group_id, group in groups.items() if group.name}
         return cls(people, homes, names, duty, source)
 
-    def residents(self, audit: AuditLog) -> Residents:
+    def residents(self, audit: Audit) -> Residents:
         """The only way to who lives in a home: each look-up goes into the audit log."""
         return Residents(self._homes, audit)
 

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import Field
 
@@ -17,6 +18,12 @@ from sensors.errors import InputError, RunError
 
 AUDIT_FILE = "KAPOK_AUDIT_FILE"
 ALL = "*"  # in the place of a home: somebody saw the whole file
+
+
+class Audit(Protocol):
+    """Is told of every look-up of a home, before anything is shown (RunError: it cannot be, so nothing is)."""
+
+    def write(self, *, at_ms: int, by: str, home: str, why: str) -> None: ...
 
 
 class AuditLog:
@@ -69,7 +76,7 @@ class Home(Private):
 class Residents:
     """The homes of a directory, one at a time."""
 
-    def __init__(self, homes: Mapping[str, Home], audit: AuditLog) -> None:
+    def __init__(self, homes: Mapping[str, Home], audit: Audit) -> None:
         self._homes, self._audit = homes, audit
 
     def look_up(self, home: str, *, at_ms: int, by: str, why: str) -> Home | None:

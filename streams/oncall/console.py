@@ -60,6 +60,7 @@ class Console:
     def __init__(self, settings: ConsoleSettings) -> None:
         self._settings = settings
         self._logins: dict[str, Login] = {}
+        self._feed: TopicFeed | None = None
 
     def read(self, directory: Directory) -> None:
         """From now on these people may come in."""
@@ -69,13 +70,18 @@ class Console:
         if not found:
             log.warning("nobody in the directory has a login: nobody can come into the console")
 
+    def follow(self, edition: Edition) -> None:
+        """From now on it shows these rules and sites."""
+        if self._feed is not None:
+            self._feed.follow(edition)
+
     async def run(
         self, broker: str, prefix: str, partitions: int, edition: Edition, who: Who, producer: AIOKafkaProducer
     ) -> None:
         """Serves it once the topics are read back; RunError where it cannot."""
         settings = self._settings
         host, port = settings.place
-        feed = TopicFeed(broker, prefix, partitions, edition, who, producer)
+        self._feed = feed = TopicFeed(broker, prefix, partitions, edition, who, producer)
         secure = settings.behind_https or settings.certificate is not None
         names = {host, *settings.names} | ({"127.0.0.1", "localhost"} if host in ("127.0.0.1", "localhost") else set())
         app = create_app(feed, self._logins, AuditLog.configured(), names, secure=secure)

@@ -20,6 +20,7 @@ from alerts.console.board import KEEP_MS, Board
 from alerts.console.feed import Duty, Person
 from alerts.edition import Edition
 from alerts.routes.directory import Directory
+from alerts.routes.residents import Audit, Residents
 from alerts.routes.routes import Routes
 from sensors.clock import CLOCK_KEY, read_ticks
 from sensors.quantities import KINDS, topic
@@ -73,6 +74,11 @@ class TopicFeed:
     def board(self) -> Board:
         return self._board
 
+    def follow(self, edition: Edition) -> None:
+        """Rules or catalogue have changed."""
+        self._edition = edition
+        self._board.configure(edition.catalogue, edition.rulebook)
+
     def duty(self) -> Sequence[Duty]:
         minute, directory = self._board.clock_ms // 60_000, self._who.directory
         if self._duty[0] != (minute, id(directory)):
@@ -80,6 +86,9 @@ class TopicFeed:
             groups = [group for group in directory.duty.groups if not group.endswith(homes)]
             self._duty = ((minute, id(directory)), [self._on_duty(directory, group) for group in groups])
         return self._duty[1]
+
+    def residents(self, audit: Audit) -> Residents:
+        return self._who.directory.residents(audit)
 
     async def submit(self, action: Action) -> None:
         await submit(self._producer, self._prefix, action)

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prometheus_client import CollectorRegistry
@@ -129,7 +130,12 @@ class OnCall:
             stack.push_async_callback(_in_time, self._state_producer.stop)
             await self._state_producer.start()
             rules = await stack.enter_async_context(rules_log(self.broker, None, self.prefix))
-            tasks = [rules.follow(self._look_again), self._serve(rules), self._deliver(stop), self._work(rules, stop)]
+            tasks = [
+                rules.follow(partial(self._look_again, rules)),
+                self._serve(rules),
+                self._deliver(stop),
+                self._work(rules, stop),
+            ]
             running = [asyncio.create_task(self._guarded(task)) for task in tasks]
             try:
                 ends: list[asyncio.Future[Any]] = [running[-1], self._failure]
@@ -143,7 +149,9 @@ class OnCall:
         if self._failure.done():
             self._failure.result()
 
-    def _look_again(self) -> None:
+    def _look_again(self, rules: RulesLog) -> None:
+        if self._console is not None:
+            self._console.follow(rules.editions[rules.newest])
         if self._term is not None:
             self._term.look_again()
 

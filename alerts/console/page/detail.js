@@ -2,7 +2,7 @@
 
 import { drawReadings } from "./chart.js";
 import { stateLine, tags } from "./list.js";
-import { act, get, state } from "./server.js";
+import { act, get, lookUp, state } from "./server.js";
 import { amount, badge, both, day, district, h, person, span, time, word } from "./words.js";
 
 const OUTCOMES = ["helped", "no_help_needed", "false_alarm", "passed_on", "other"];
@@ -118,17 +118,36 @@ function doing({ case: item }, writing) {
     form?.querySelector("textarea, select, input")?.focus();
   };
   if (writing) panel.append(writing);
+  const resident = async (button) => {
+    if (form?.dataset.name === "resident") { form = null; panel.replaceChildren(); return; }
+    button.disabled = true;
+    try {
+      form = livesThere(await lookUp(item.id));
+      form.dataset.name = "resident";
+      panel.replaceChildren(form);
+    } catch (error) { said.textContent = word("refused", { why: word(error.message) }); said.classList.add("bad"); }
+    button.disabled = false;
+  };
   const over = item.state === "closed";
   const button = (key, onclick, main) => h("button", { type: "button", id: `do-${key}`, class: main ? "main" : "", onclick }, word(key));
   return [
     h("div", { class: "doing" },
       over || item.state === "acknowledged" ? null : button("ack", (e) => send({ do: "ack" }, e.currentTarget), true),
+      item.kind === "infrared" && ["carer", "admin"].includes(state.me.role) ? button("resident", (e) => resident(e.currentTarget)) : null,
       button("note", () => toggle(noteForm)),
       over ? null : button("escalate", (e) => send({ do: "escalate" }, e.currentTarget)),
       over ? null : button("close", () => toggle(closeForm), item.state === "acknowledged"),
       ["oncall", "admin"].includes(state.me.role) ? button("silence", () => toggle(silenceForm)) : null),
     panel, said,
   ];
+}
+
+function livesThere(home) {
+  if (!home.resident) return h("div", { class: "resident" }, word("no_resident"));
+  const phone = home.phone && h("a", { href: `tel:${home.phone.replace(/[^+0-9]/g, "")}` }, home.phone);
+  const rows = [["resident_name", home.resident], ["address", home.address], ["phone", phone], ["remark", home.note]];
+  const shown = rows.filter(([, value]) => value).flatMap(([name, value]) => [h("dt", {}, word(name)), h("dd", {}, value)]);
+  return h("div", { class: "resident" }, h("dl", {}, ...shown), h("small", {}, word("looked_up")));
 }
 
 function noteForm(item, send) {

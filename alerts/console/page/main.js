@@ -2,7 +2,7 @@
 
 import { closeDetail, openCase, openSite, redraw, shownCase } from "./detail.js";
 import { drawFilter, drawList, drawWaits, ringing, setUpList } from "./list.js";
-import { drawLegend, drawMap, drawMapSoon, placeOf, setUpMap, showOnMap } from "./map.js";
+import { drawLegend, drawMap, drawMapSoon, placeOf, setCity, setUpMap, showOnMap } from "./map.js";
 import { drawDuty, drawFigures, drawQuiet } from "./others.js";
 import { connect, get, leave, listen, state } from "./server.js";
 import { ring, soundOn, toggleSound } from "./sound.js";
@@ -15,6 +15,7 @@ const wall = new URLSearchParams(location.search).has("wall");
 const linked = new URLSearchParams(location.search).get("case"); // from a message
 let rung = 0;
 let mapped = false;
+let drawn = 0; // the edition of rules and catalogue that the map shows
 
 document.body.classList.toggle("wall", wall);
 setLanguage(language());
@@ -67,8 +68,13 @@ async function start() {
   setNames(state.me.names);
   setTimezone(state.me.timezone);
   drawAll();
-  if (mapped) { drawMap(); redraw(); return; }
+  if (mapped) {
+    if (drawn !== state.edition) { drawn = state.edition; setCity(await get("/api/city")); }
+    drawMap(); redraw();
+    return;
+  }
   mapped = true;
+  drawn = state.edition;
   if (linked) openCase(linked);
   if (state.me.missing.length) {
     at("no-map").hidden = false;

@@ -35,6 +35,12 @@ export async function setUpMap(known, openSite) {
   draw();
 }
 
+// Other sites than before, or other names of them.
+export function setCity(known) {
+  city = known;
+  drawMap();
+}
+
 function begin(element, openSite) {
   chart = echarts.init(element, null, { renderer: "canvas" });
   chart.setOption(frame());

@@ -2,7 +2,7 @@
 
 export const state = {
   me: null, items: new Map(), levels: new Map(), homes: {}, quiet: [], duty: [],
-  clock: 0, still: 0, connected: false, heard: 0,
+  edition: 0, clock: 0, still: 0, connected: false, heard: 0,
 };
 
 const listeners = new Set();
@@ -50,6 +50,7 @@ function take(message) {
   if (!state.connected) { state.connected = true; retry = 0; news.connection = true; }
   if (message.t === "all") {
     state.me = message.me;
+    state.edition = message.edition;
     state.items = new Map(message.items.map((item) => [item.id, item]));
     state.levels = new Map(Object.entries(message.levels));
     news.all = true;
@@ -89,6 +90,16 @@ export async function act(action) {
     if (attempt === 2) throw new Error("try_again");
     await new Promise((done) => setTimeout(done, 700 * (attempt + 1)));
   }
+}
+
+// Who lives in the home of a case. It is written down who asked.
+export async function lookUp(id) {
+  const headers = { "content-type": "application/json", "x-kapok": state.me.token };
+  let answer = null;
+  try { answer = await fetch("/api/resident", { method: "POST", headers, body: JSON.stringify({ case: id }) }); } catch { throw new Error("failed"); }
+  if (answer.status === 401) location.href = `/login${location.search}`;
+  if (!answer.ok) throw new Error(answer.status === 404 ? "not_yours" : "not_shown");
+  return answer.json();
 }
 
 function newId() {
