@@ -16,19 +16,21 @@ from streams.access import GATEWAY
 RATE: Final = 500_000  # bytes/s at each broker: some 10,000 readings/s in packs, 3,000 one by one
 _LIMIT: Final = "producer_byte_rate"
 _ANY_NAME: Final = 2
+_DEFAULT: Final = None  # the name under which Kafka keeps what holds for all users that have nothing of their own
 
 
 async def limit(client: AIOKafkaClient, gateways: Iterable[str]) -> list[str]:
     """Gives these users the usual limit where they have none, and takes away that of gateways that are gone.
 
-    What somebody has set by hand stays. Gives the names of those that are limited now and were not; RunError when
-    the broker refuses it.
+    What somebody has set by hand stays, for one of them or (Kafka's default) for all. Gives the names of those that are
+    limited now and were not; RunError when the broker refuses it.
     """
     told = await client.send(client.get_random_node(), _Describe([("user", _ANY_NAME, None)]))
     _check(told.error_code, told.error_message)
     limited = {name for (((_, name),), limits) in told.entries or () if _LIMIT in dict(limits)}
     wanted = set(gateways)
-    new, gone = sorted(wanted - limited), sorted(name for name in limited - wanted if name.startswith(GATEWAY))
+    new = [] if _DEFAULT in limited else sorted(wanted - limited)
+    gone = sorted(name for name in limited - wanted if name and name.startswith(GATEWAY))
     changes = [([("user", name)], [(_LIMIT, float(RATE), False)]) for name in new]
     changes += [([("user", name)], [(_LIMIT, 0.0, True)]) for name in gone]
     answer = await client.send(client.get_random_node(), _Alter(changes))

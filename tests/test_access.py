@@ -191,7 +191,9 @@ def test_the_folder_says_who_may_come(secured_kafka: Secured, monkeypatch: pytes
         monkeypatch.delenv("KAPOK_BROKER_PASSWORD")
         access.make(folder, ["127.0.0.1"], {"all": ["flood", "rain", "infrared", "crowd"]})
         process = kapok("access", "grant", str(folder), "--broker", admin, env={})
-        assert process.wait(100) == 0
+        output, _ = process.communicate(timeout=100)
+        assert process.returncode == 0, output
+        assert "gateway-all now sends at most 500,000 bytes/s" in output  # the limit had gone with it
     assert (folder / "gateway-all" / "password").read_text() != settings["password"]
     asyncio.run(write(secured_kafka.address, "readings.crowd"))
 
