@@ -10,11 +10,14 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from disks import fill
 from pipelines import ended, read_all
 from services import influxdb
 from services.influxdb import BUCKET, ORG, TOKEN, InfluxDB
@@ -28,13 +31,16 @@ from sensors.clock import CLOCK_KEY, tick
 from sensors.senml import encode
 from streams import topics
 from streams.apache_kafka import ApacheKafka
+from streams.archive import shares
+from streams.archive.copying import Archive as Copying
 from streams.archive.database import Database
 from streams.archive.history import record_history
 from streams.child import Child, free_port
 from streams.embedded_broker import EmbeddedBroker
 from streams.replay import replay
+from streams.state_log import reader
 
-pytest_plugins = ["brokers"]
+pytest_plugins = ["brokers", "disks"]
 
 Message = tuple[str, bytes, bytes]  # topic, key, value
 PLACES = {(name, number) for name in (*topics.READINGS, "alerts", "cases") for number in range(topics.PARTITIONS)}
@@ -119,9 +125,13 @@ def server() -> Path:
 
 @pytest.fixture
 def database(server: Path, tmp_path: Path) -> Iterator[InfluxDB]:
-    """One whose bucket for readings keeps those of 2024."""
     folder = tmp_path / "influxdb"
     folder.mkdir()
+    yield from influxdb_in(server, folder)
+
+
+def influxdb_in(server: Path, folder: Path) -> Iterator[InfluxDB]:
+    """One whose bucket for readings keeps those of 2024."""
     database = InfluxDB(server, folder)
     database.start()
     try:
@@ -316,6 +326,28 @@ def look_at_lags(broker: str, database: InfluxDB, folder: Path, running: list[Ch
 
 
 @pytest.mark.influxdb
+async def test_nothing_is_passed_over_while_partitions_are_taken_over(
+    broker: str, database: InfluxDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader of the state takes its time to end; the readings are being fetched meanwhile."""
+
+    @asynccontextmanager
+    async def slow(*args: Any) -> AsyncIterator[Any]:
+        async with reader(*args) as states:
+            yield states
+        await asyncio.sleep(3)
+
+    monkeypatch.setattr(shares, "reader", slow)
+    await asyncio.to_thread(publish, broker, minutes(0, 50))
+    stop = asyncio.Event()
+    copying = asyncio.create_task(Copying(broker, Database(database.url, TOKEN, ORG, BUCKET)).run(stop))
+    stored = {"readings.value": 5000}
+    await asyncio.to_thread(wait_for, lambda: copying.done() or database.counts(READINGS) == stored)
+    stop.set()
+    await copying
+
+
+@pytest.mark.influxdb
 def test_the_database_away_for_a_while_costs_nothing(
     archive: Callable[..., Archive], broker: str, database: InfluxDB
 ) -> None:
@@ -349,6 +381,29 @@ async def test_a_database_that_is_full_refuses_or_is_slow_costs_nothing(
             await asyncio.to_thread(wait_for, lambda stored=stored: database.counts(READINGS) == stored)
         assert await asyncio.to_thread(running.process.stop) == 0
     assert "no space left on device" in running.said()
+
+
+@pytest.fixture
+def small_database(server: Path, disk: Path) -> Iterator[InfluxDB]:
+    yield from influxdb_in(server, disk)
+
+
+@pytest.mark.influxdb
+def test_after_its_disk_was_full_the_database_has_everything(
+    small_database: InfluxDB, disk: Path, broker: str, tmp_path: Path
+) -> None:
+    publish(broker, minutes(0, 50))
+    copying = Archive(broker, small_database.url, tmp_path)
+    with ended(copying.process):
+        wait_for(lambda: small_database.counts(READINGS) == {"readings.value": 5000})
+        other = fill(disk)
+        publish(broker, minutes(50, 150))
+        wait_for(lambda: "no space left on device" in copying.said())
+        other.unlink()
+        small_database.stop()  # what it could not open it does not open again by itself
+        small_database.start()
+        wait_for(lambda: small_database.counts(READINGS) == {"readings.value": 15_000})
+        assert copying.process.stop() == 0
 
 
 @pytest.mark.influxdb

@@ -85,20 +85,25 @@ class Shares(ConsumerRebalanceListener):
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         numbers = {tp.partition for tp in assigned if tp.topic in self._kinds}
         try:
-            self.owned = await self._loaded(numbers) if numbers else {}
-            self.archived = await self._taken_over({tp for tp in assigned if tp.topic not in self._kinds})
+            owned = await self._loaded(numbers) if numbers else {}
+            archived = await self._taken_over(owned, {tp for tp in assigned if tp.topic not in self._kinds})
+            # All at once: what is read between the one and the other would be passed over.
+            self.owned, self.archived = owned, archived
+            for number in owned:
+                for name in self._kinds:
+                    self.read_again(TopicPartition(name, number))
             self.epoch += 1
         except asyncio.CancelledError:
             raise
         except Exception as error:  # aiokafka would only log it
             self.failure = error
 
-    async def _taken_over(self, others: set[TopicPartition]) -> dict[TopicPartition, int]:
+    async def _taken_over(self, owned: Mapping[int, Share], others: set[TopicPartition]) -> dict[TopicPartition, int]:
         """Where what is archived ends now; ``others``: of topics that are not judged."""
         ends = await self._consumer.beginning_offsets(list(others)) if others else {}
         for place in others:
             ends[place] = await self._consumer.committed(place) or ends[place]
-        for number, share in self.owned.items():
+        for number, share in owned.items():
             following = share.following()
             ends |= {TopicPartition(name, number): following[kind] for name, kind in self._kinds.items()}
         return ends
@@ -123,7 +128,6 @@ class Shares(ConsumerRebalanceListener):
                     if due > ends[place]:
                         what = f"{name} partition {number} ends before offset {due}, up to which it is archived"
                         raise RunError(f"{what}: was the topic made anew? Delete {state} too, or use another --prefix")
-                    self._consumer.seek(place, due)
         log.info("archiving partitions %s", ", ".join(map(str, sorted(numbers))))
         return owned
 
