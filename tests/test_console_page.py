@@ -232,6 +232,11 @@ async def test_a_carer_sees_who_lives_there_and_that_it_is_on_record(running: Ru
                 page.login(running.address, name)
                 page.until(ROW, case)
                 page.click(f'li[data-id="{case}"] button')
+                page.until("return document.querySelectorAll('#detail .timeline li').length === 3")
+                lines = page.run(
+                    "return [...document.querySelectorAll('#detail .timeline li')].map((li) => li.innerText)"
+                )
+                assert ["通知" in lines[1] or "telling" in lines[1], "sms" in lines[2]] == [True, True]
                 page.click("#do-resident")
                 page.until("return document.querySelector('#detail .resident') !== null")
                 assert RESIDENT in page.text("#detail .resident")

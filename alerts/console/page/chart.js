@@ -4,6 +4,7 @@ import { LEVELS, h, levelName, time, word } from "./words.js";
 
 const BARS = ["rain", "in", "out"];
 const MOMENTS = ["motion", "button"];
+const ALONE_MS = 60000;
 
 export function drawReadings(box, series) {
   const drawn = series.filter((one) => !MOMENTS.includes(one.quantity) || one.points.some(([, value]) => value));
@@ -27,10 +28,12 @@ function option(one) {
   }));
   const moments = MOMENTS.includes(one.quantity);
   const points = moments ? one.points.filter(([, value]) => value).map(([at]) => [at, 1]) : one.points;
+  const first = one.points[0][0], last = one.points[one.points.length - 1][0];
+  const around = last - first < ALONE_MS ? ALONE_MS : 0; // a reading alone would stand on an axis of two days
   const highest = Math.max(0, ...one.points.map(([, value]) => value), ...Object.values(one.thresholds));
   return {
     animation: false, grid: { left: moments ? 8 : 44, right: 12, top: 10, bottom: 24 },
-    xAxis: { type: "time", min: one.points[0][0], max: one.points[one.points.length - 1][0], axisLabel: { color: "#c9d6e0", formatter: (at) => time(at), hideOverlap: true }, splitNumber: 4 },
+    xAxis: { type: "time", min: first - around, max: last + around, axisLabel: { color: "#c9d6e0", formatter: (at) => time(at), hideOverlap: true }, splitNumber: 4 },
     yAxis: { type: "value", show: !moments, max: moments ? 1 : Number((highest * 1.15).toPrecision(2)) || 1, axisLabel: { color: "#c9d6e0" }, splitLine: { lineStyle: { color: "#2b3b4a" } } },
     series: [{
       type: moments ? "scatter" : BARS.includes(one.quantity) ? "bar" : "line", data: points, symbol: moments ? "rect" : "none", symbolSize: [3, 24],

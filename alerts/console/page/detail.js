@@ -89,7 +89,7 @@ function showNothing() {
 function head({ case: item, site }) {
   const title = h("h2", { id: "detail-title", tabindex: "-1" }, item ? badge(item.level || item.highest) : "", ` ${item ? both(item.what) : site.name}`);
   const back = h("button", { type: "button", class: "back", onclick: closeDetail }, `✕ ${word("back")}`);
-  const where = h("p", { class: "where" }, `${district(site.district)} · ${site.name} `, h("small", {}, site.id), site.capacity ? ` · ${word("capacity", { n: site.capacity })}` : "");
+  const where = h("p", { class: "where" }, `${district(site.district)} · ${site.name} `, site.name === site.id ? "" : h("small", {}, site.id), site.capacity ? ` · ${word("capacity", { n: site.capacity })}` : "");
   if (!item) return [h("div", { class: "top" }, title, back), where];
   const values = ["value", "threshold"].map((field) => [field, amount(item, field)]).filter(([, text]) => text);
   return [
@@ -193,7 +193,7 @@ function others({ case: item, alerts }) {
 function timeline({ timeline: entries }) {
   if (!entries?.length) return [];
   let last = "";
-  const lines = entries.map((entry) => {
+  const lines = together(entries).map((entry) => {
     const today = day(entry.at);
     const dated = today !== last ? `${today} ` : "";
     last = today;
@@ -202,9 +202,24 @@ function timeline({ timeline: entries }) {
   return [h("h3", {}, word("timeline")), h("ol", { class: "timeline" }, ...lines)];
 }
 
+// Whoever was told the same at the same time is on one line; that somebody was reached is said by the receipts.
+function together(entries) {
+  const groups = [];
+  const open = new Map();
+  for (const entry of entries) {
+    if (entry.change === "notified") continue;
+    if (entry.what === "case") { open.clear(); groups.push(entry); continue; }
+    const key = [entry.what, entry.status, entry.channel, Boolean(entry.within || entry.count), time(entry.at, true)].join(" ");
+    if (open.has(key)) open.get(key).people.push(entry.to);
+    else { const group = { ...entry, people: [entry.to] }; open.set(key, group); groups.push(group); }
+  }
+  return groups;
+}
+
 function line(entry) {
-  if (entry.what === "told") return word("told", { who: person(entry.to) });
-  if (entry.what === "receipt") return word({ delivered: "delivered", failed: "failed_to", gave_up: "gave_up" }[entry.status], { who: person(entry.to), by: entry.channel });
+  const who = entry.people?.map(person).join(word("and"));
+  if (entry.what === "told") return word(entry.within || entry.count ? "told_together" : "told", { who });
+  if (entry.what === "receipt") return word({ delivered: "delivered", failed: "failed_to", gave_up: "gave_up" }[entry.status], { who, by: entry.channel });
   const said = entry.text ? `：“${entry.text}”` : "";
   const outcome = entry.change === "closed" && entry.outcome ? ` · ${word(entry.outcome)}${entry.satisfaction ? ` · ${entry.satisfaction}★` : ""}` : "";
   let why = both(entry.reason);

@@ -47,7 +47,7 @@ const WORDS = {
   invalid: ["内容不完整或不正确", "something is missing or wrong"],
   readings: ["最近读数", "Last readings"], no_readings: ["没有最近的读数", "No recent readings"], timeline: ["经过", "What happened"],
   also: ["此处其他预警", "Other alerts here"], value: ["读数", "reading"], threshold: ["阈值", "threshold"],
-  told: ["通知 {who}", "telling {who}"], delivered: ["已送达 {who}（{by}）", "{who} was reached ({by})"],
+  told: ["通知 {who}", "telling {who}"], told_together: ["通知 {who}（与同时失联的传感器合为一条）", "telling {who} (in one message with other silent sensors)"], and: ["、", ", "], delivered: ["已送达 {who}（{by}）", "{who} was reached ({by})"],
   failed_to: ["未送达 {who}（{by}），再试", "{who} not reached ({by}), again"], gave_up: ["无法送达 {who}", "{who} cannot be reached"],
   nobody: ["无人", "nobody"], until: ["至 {t}", "until {t}"], no_quiet: ["没有", "None"], no_figures: ["近七天没有橙色、红色警情", "No orange or red case in seven days"],
   day: ["日期", "Day"], district: ["区", "District"], cases: ["警情", "Cases"], answered: ["应答", "Answered"], share: ["结案率", "Closed"],
