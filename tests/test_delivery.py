@@ -120,6 +120,22 @@ async def test_people_are_told_in_order_by_what_works_and_never_again(at: Topics
             assert max((await at.ends()).values()) == 1
 
 
+async def test_what_is_told_with_another_is_one_message_and_has_its_receipt(at: Topics) -> None:
+    async with webhook() as hook:
+        first, *others = some(12)
+        first = first.model_copy(update={"count": 5, "names": ("A", "B", "C")})
+        within = [one.model_copy(update={"within": first.id}) for one in others]
+        last = notification(5000)
+        people = {"p-1": Person({"hook": hook.url("ok")})}
+        await at.publish([*within[:6], first, *within[6:], last])
+        async with at.delivery(people):
+            await at.until_told([first, last])
+        async with at.delivery(people):
+            await asyncio.sleep(1)
+        assert sorted(map(str, hook.taken("ok"))) == sorted([first.id, last.id])
+        assert await at.ends() == Counter([first.id, last.id])
+
+
 async def test_after_a_kill_only_what_has_no_receipt_is_told_once_more(at: Topics, tmp_path: Path) -> None:
     async with webhook() as hook:
         people = {"p-1": {"hook": hook.url("ok")}, "p-2": {"sms": hook.url("hangs/2")}}

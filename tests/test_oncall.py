@@ -23,6 +23,8 @@ from oncall_pipeline import BY, PARTITIONS, START_MS, OnCallTopics
 from pipelines import ended, wait_for_line
 from typer.testing import CliRunner
 
+from alerts.console.pages import Pages
+from alerts.routes import directory as directories
 from alerts.routes import routes as routes_files
 from sensors.errors import InputError, RunError
 from streams import topics
@@ -139,6 +141,72 @@ def test_what_fires_when_on_call_begins_is_told_as_of_now(embedded: OnCallTopics
         on.until(lambda: len(on.notifications()) > 0, running)
         on.until(lambda: on.folded()[2] == START_MS + 3 * hour + 1000, running)
         assert {(one.why, one.at) for one in on.notifications()} == {("opened", START_MS + 3 * hour)}
+
+
+def test_a_night_in_a_terminal_in_both_languages(embedded: OnCallTopics, tmp_path: Path) -> None:
+    """tail, list, ack, note, escalate and close; and the recorded log afterwards, by these and by other routes."""
+    on, site = embedded, embedded.gauges[0].id
+    place = ["--broker", on.broker, "--prefix", on.prefix]
+    command = [sys.executable, "-m", "streams", "alerts", "tail", *place, "--lang", "zh"]
+    with ended(on.start()) as running:
+        on.until_ready(*running)
+        following = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"COLUMNS": "200"})
+        try:
+            assert following.stdout is not None
+            lines: list[str] = []
+            reading = threading.Thread(target=lambda: lines.extend(iter(following.stdout.readline, "")), daemon=True)  # type: ignore[union-attr]
+            reading.start()
+            times = iter(range(START_MS, START_MS + 3_600_000, 1000))
+
+            def seen() -> bool:  # it follows from when it has begun: other gauges until then
+                on.feed(on.alert(on.gauges[1].id, 4, at := next(times)), at + 500)
+                return bool(lines)
+
+            on.until(seen, running)
+            on.feed(on.alert(site, 3, at := next(times)), at + 500)
+            on.until(lambda: any(one.site == site for one in on.cases()), running)
+            said = {
+                ("note", "-m", "泵车已出发"): ("备注", "notes"),
+                ("escalate",): ("要求通知下一批", "asks for the next"),
+                ("ack",): ("已应答", "answered"),
+                ("close", "--outcome", "helped", "--satisfaction", "4"): ("结案", "closed by"),
+            }
+            zh = kapok(on, "list", "--lang", "zh", "--level", "3")
+            assert "等级" in zh.stdout or "橙色" in zh.stdout
+            for (do, *options), (chinese, english) in said.items():
+                told = kapok(on, do, site, "--by", BY, *options, "--lang", "zh" if do != "ack" else "en")
+                assert told.code == 0, told
+                assert (english if do == "ack" else chinese) in told.stdout
+            on.until(lambda: any(site in line and "结案" in line for line in lines), running)
+            of_site = "".join(line for line in lines if site in line)
+            assert all(chinese in of_site for chinese, _ in said.values())
+            assert "橙色" in of_site
+        finally:
+            following.terminate()
+            following.wait()
+        assert running[0].stop() == 0
+    on.written["actions"] += 4
+    told = on.assert_exact()
+    capture, out, other = tmp_path / "night.jsonl", tmp_path / "told.jsonl", tmp_path / "would.jsonl"
+    asyncio.run(record(on.broker, capture, prefix=on.prefix, names=[topics.ONCALL_LOG]))
+    replay = ["replay", str(capture), "--oncall", str(out)]
+    ran = CliRunner().invoke(app, replay)
+    assert ran.exit_code == 0, ran.output
+    assert Counter(out.read_bytes().splitlines()) == Counter(told.notifications)
+    routes = tmp_path / "routes.toml"
+    room = '"control-room"'
+    steps = f'steps = [{{ tell = {room}, wait = "1m" }}]'
+    routes.write_text(f'[[route]]\nid = "all"\notherwise = true\n{steps}\nlast_resort = {room}\n')
+    directory = tmp_path / "directory.toml"
+    directory.write_text(directories.SHIPPED.read_text())
+    ran = CliRunner().invoke(
+        app, ["replay", str(capture), "--oncall", str(other), "--routes", str(routes), "--directory", str(directory)]
+    )
+    assert ran.exit_code == 0, ran.output
+    would = [json.loads(line) for line in other.read_bytes().splitlines()]
+    assert {one["group"] for one in would} == {"control-room"}
+    assert all(one["exercise"] for one in would)
+    assert would
 
 
 def test_bad_actions_are_refused_in_words(embedded: OnCallTopics) -> None:
@@ -346,6 +414,15 @@ def test_routes_that_are_read_again_hold_from_then_on(embedded: OnCallTopics, tm
     assert by_site[sites[0]] != "all"
     assert (by_site[sites[1]], by_site[sites[2]]) == ("all", "all")
     on.assert_exact()
+
+
+def test_the_demo_says_that_there_is_no_map(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    said = [Players().about(lang) for lang in ("zh", "en")]
+    monkeypatch.setattr("streams.oncall.players.Pages", lambda: Pages(tmp_path))
+    without = [Players().about(lang) for lang in ("zh", "en")]
+    assert all("echarts.min.js" in text and "uv sync --reinstall-package kapok" in text for text in without)
+    if not Pages().missing:
+        assert not any("echarts" in text for text in said)
 
 
 def test_all_of_it_in_one_process(embedded: OnCallTopics, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from alerts.console.figures import figures
 from alerts.console.guard import Guard
 from alerts.console.hub import BEAT_S, Hub
 from alerts.console.login import Login, Logins, check_password
-from alerts.console.pages import Pages
+from alerts.console.pages import AGAIN, Pages
 from alerts.console.sessions import Attempts, Session, Sessions
 from alerts.console.view import View
 from alerts.routes.residents import Audit
@@ -273,7 +273,7 @@ async def _until_gone(socket: WebSocket) -> None:
 def missing(names: list[str]) -> str:
     """What to do where the libraries are not there."""
     what = ", ".join(names)
-    return f"the console has no map: {what} could not be fetched; with a network: uv sync --reinstall-package kapok"
+    return f"the console has no map: {what} could not be fetched; with a network: {AGAIN}"
 
 
 def _found(response: Response | None) -> Response:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 _HERE = Path(__file__).parent
+AGAIN = "uv sync --reinstall-package kapok"  # gets what is missing, where there is a network
 PAGE, ASSETS = _HERE / "page", _HERE / "assets"
 NEEDED = ("echarts.min.js", "districts.geojson")
 _TYPES = {".js": "text/javascript; charset=utf-8", ".geojson": "application/geo+json"}

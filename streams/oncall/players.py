@@ -12,6 +12,7 @@ from pathlib import Path
 from aiohttp import web
 
 from alerts.console.login import hash_password
+from alerts.console.pages import AGAIN, Pages
 from alerts.routes.directory import SHIPPED, Directory
 from alerts.routes.residents import AUDIT_FILE
 from streams.child import Child, free_port
@@ -44,9 +45,12 @@ class Players:
     def about(self, lang: str) -> str:
         """What to tell those who play: where the console is, and who they may be."""
         who = ", ".join(f"{person} ({role})" for role, person in self.logins.items())
+        missing = ", ".join(Pages().missing)
         if lang == "zh":
-            return f"值班台 {self.address}  登录 {who}  密码 {self.password}"
-        return f"console {self.address}  log in as {who}  password {self.password}"
+            without = f"  没有地图和曲线：安装时未能取得 {missing}，联网后运行 {AGAIN}" if missing else ""
+            return f"值班台 {self.address}  登录 {who}  密码 {self.password}{without}"
+        without = f"  it has no map and no charts: {missing} could not be fetched; with a network: {AGAIN}"
+        return f"console {self.address}  log in as {who}  password {self.password}{without if missing else ''}"
 
     def _directory(self) -> str:
         """The shipped one, in which these people have a login."""
