@@ -19,8 +19,6 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-
 from alerts.fold import PARTITION_ROW, Fold, applied_offsets
 from alerts.rulebook import Rulebook
 from bench.spoiled import Dirt, Spoiled, entry, pack
@@ -32,6 +30,7 @@ from streams import topics
 from streams.apache_kafka import ApacheKafka, missing
 from streams.child import Child
 from streams.feeder import Feeder
+from streams.reading import all_records
 from streams.state_log import reader
 
 PARTITIONS = topics.PARTITIONS
@@ -217,29 +216,15 @@ async def _through_worker(broker: str, minutes: Iterable[Minute], rng: Random, l
     finally:
         worker.stop()
     memory = int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
-    if await _values(broker, topics.ALERTS) != alerts:
+    if Counter([one.value async for one in all_records(broker, [topics.ALERTS], PARTITIONS)]) != alerts:
         raise Loss("the alerts of the worker are not those without the dirt")
-    values = await _values(broker, topics.REJECTED)
-    rejected: Counter[str] = Counter()
-    for value, often in values.items():
-        rejected[json.loads(value)["reason"]] += often
+    rejected, written = Counter[str](), 0
+    async for one in all_records(broker, [topics.REJECTED], PARTITIONS):
+        rejected[json.loads(one.value)["reason"]] += 1
+        written += len(one.value)
     if rejected != wanted:
         raise Loss(f"rejected: {rejected}, to be rejected: {wanted}")
-    written = sum(len(value) * often for value, often in values.items())
     return Found(spoiled, good, sum(alerts.values()), rejected, written, seconds), memory
-
-
-async def _values(broker: str, name: str) -> Counter[bytes]:
-    """The values of a topic."""
-    async with AIOKafkaConsumer(bootstrap_servers=broker, auto_offset_reset="earliest") as consumer:
-        places = [TopicPartition(name, p) for p in range(PARTITIONS)]
-        consumer.assign(places)
-        await consumer.seek_to_beginning()
-        ends, found = await consumer.end_offsets(places), Counter[bytes]()
-        while any([await consumer.position(place) < end for place, end in ends.items()]):
-            for records in (await consumer.getmany(timeout_ms=100)).values():
-                found.update(record.value for record in records)
-        return found
 
 
 def rows(records: int = 1_000_000, through_kafka: int = 20_000, spoiled: int = 5_000, seed: int = 1) -> dict[str, str]:
