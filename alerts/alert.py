@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from alerts.levels import Change
@@ -12,6 +12,7 @@ from alerts.message import message
 from alerts.rules import Rule
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Source(NamedTuple):
@@ -64,7 +65,7 @@ class Alert:
 
     @cached_property
     def value(self) -> bytes:
-        return json.dumps(self.body, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+        return _encode(self.body).encode()
 
     @property
     def order(self) -> tuple[str, str, str, int]:
@@ -79,7 +80,12 @@ def order(body: dict[str, Any]) -> tuple[str, str, str, int]:
 
 def iso(time_ms: int) -> str:
     """``2024-05-04T05:20:00.000Z``."""
-    return (_EPOCH + timedelta(milliseconds=time_ms)).strftime("%Y-%m-%dT%H:%M:%S.") + f"{time_ms % 1000:03d}Z"
+    return f"{_second(time_ms // 1000)}{time_ms % 1000:03d}Z"
+
+
+@lru_cache(maxsize=1024)  # alerts of a minute come together, and onsets come again
+def _second(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.")
 
 
 def number(x: float) -> float | int | None:

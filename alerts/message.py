@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from alerts.levels import LEVEL_NAMES, Change
 
@@ -54,31 +54,28 @@ def message(rule: Rule, site: Site, change: Change, reason: str | None = None) -
     quantity = _QUANTITIES.get(getattr(rule.rule, "quantity", ""), ("", ""))
     texts = {}
     for n, lang in enumerate(("zh", "en")):
-        values: dict[str, Any] = {
-            "quantity": quantity[n],
-            "value": f"{round(change.value, 3):.10g}",
-            "threshold": f"{round(change.threshold, 3):.10g}",
-            "unit": {"count": "人"}.get(rule.unit, rule.unit) if lang == "zh" else rule.unit,
-            "wait": duration(change.value, lang),
-            "percent": f"{change.value:.0%}",
-            "threshold_percent": f"{change.threshold:.0%}",
-        }
-        words = rule.words[n].format(**values)
         what = title(rule.type, rule.rule.name, rule.rule.id, lang)
-        if lang == "zh":
-            level = f"{what}{LEVELS_ZH[change.level]}预警" if change.level else f"{what}已解除"
+        if not change.level:
             texts[lang] = (
-                f"{site.district}{site.name}：{level}（{words}）"
-                if change.level
-                else f"{site.district}{site.name}：{level}"
+                f"{site.district}{site.name}：{what}已解除"
+                if lang == "zh"
+                else f"{site.district} {site.name}: {what} is over"
             )
-        else:
-            level = f"{what}, {LEVEL_NAMES[change.level]}" if change.level else f"{what} is over"
-            texts[lang] = (
-                f"{site.district} {site.name}: {level} ({words})"
-                if change.level
-                else f"{site.district} {site.name}: {level}"
-            )
+            continue
+        words = rule.words[n].format(
+            quantity=quantity[n],
+            value=f"{round(change.value, 3):.10g}",
+            threshold=f"{round(change.threshold, 3):.10g}",
+            unit={"count": "人"}.get(rule.unit, rule.unit) if lang == "zh" else rule.unit,
+            wait=duration(change.value, lang) if "{wait}" in rule.words[n] else None,
+            percent=f"{change.value:.0%}",
+            threshold_percent=f"{change.threshold:.0%}",
+        )
+        texts[lang] = (
+            f"{site.district}{site.name}：{what}{LEVELS_ZH[change.level]}预警（{words}）"
+            if lang == "zh"
+            else f"{site.district} {site.name}: {what}, {LEVEL_NAMES[change.level]} ({words})"
+        )
     return texts
 
 
