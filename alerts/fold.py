@@ -29,7 +29,7 @@ from sensors.catalogue import Catalogue
 from sensors.clock import CLOCK_KEY, read_ticks
 from sensors.errors import RunError
 from sensors.quantities import KINDS, topic
-from sensors.record import Record, partition_of
+from sensors.record import Record, Records, partition_of
 from sensors.scanner import OF_THE_CLOCK
 from sensors.seal import Seal
 
@@ -119,6 +119,11 @@ class Fold:
         if records:
             self.offsets[kind] = records[-1].offset
         return outcome
+
+    def scan(self, kind: str, records: Sequence[Record]) -> None:
+        """Does what can be done of ``apply`` before its turn, without touching the state, in any thread."""
+        if isinstance(records, Records):
+            self._intake[kind].scan(records)
 
     def _read(self, kind: str, records: Sequence[Record]) -> tuple[Batch | None, list[_Tick]]:
         """All readings of the call at once, checked and graded (neither depends on ticks but for what is too early),

@@ -32,10 +32,11 @@ class Records(Sequence[Record]):
 
     ``topic``: its number in ``topics``; ``stamp``: in ms, -1 for none; ``spans``: begin and size of the key and of the
     value in ``text``, size -1 for none. ``framed``: the text is Kafka's, where a record's headers come after its value;
-    they are read where the key begins with ``@``, as no zone's does.
+    they are read where the key begins with ``@``, as no zone's does. ``scanned``: a scanner and what it found in them,
+    where one has been at them (``sensors.scanner.scan``).
     """
 
-    __slots__ = ("framed", "offset", "partition", "spans", "stamp", "text", "topic", "topics")
+    __slots__ = ("framed", "offset", "partition", "scanned", "spans", "stamp", "text", "topic", "topics")
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Records(Sequence[Record]):
         """``spans`` has a row of four for each record; the others are columns of one."""
         self.topics, self.text, self.topic, self.partition, self.framed = topics, text, topic, partition, framed
         self.offset, self.stamp, self.spans = offset, np.ascontiguousarray(stamp), np.ascontiguousarray(spans)
+        self.scanned: tuple[Any, Any] = None, None
 
     def __len__(self) -> int:
         return len(self.offset)

@@ -110,11 +110,19 @@ except ImportError:
 
 
 def scan(scanner: Scanner | PythonScanner, records: Sequence[Record]) -> Scanned:
-    """What a scanner finds in records, as arrays."""
-    if isinstance(records, Records) and not isinstance(scanner, PythonScanner):
-        found = scanner.scan_text(records.text, records.spans, records.stamp)
-    else:
-        found = scanner.scan(records)
+    """What a scanner finds in records, as arrays. It may be called in any thread; columns of records keep what was
+    found for the next time.
+    """
+    if not isinstance(records, Records) or isinstance(scanner, PythonScanner):
+        return _as_arrays(scanner.scan(records))
+    if records.scanned[0] is not scanner:
+        found = _as_arrays(scanner.scan_text(records.text, records.spans, records.stamp))
+        records.scanned = scanner, found
+    scanned: Scanned = records.scanned[1]
+    return scanned
+
+
+def _as_arrays(found: tuple[Any, ...]) -> Scanned:
     stamps, sizes, channel, time, value = found
     return Scanned(
         np.frombuffer(stamps, np.int64),

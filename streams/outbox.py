@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from sensors.record import partition_of
 
-_FULL = 20_000  # alerts not yet acknowledged, above which the folds wait
+_FULL = 20_000  # alerts not yet sent, above which the folds wait
 _MOST = 1_000_000  # records that can wait: one record with a megabyte of bad readings gives half of that
 _TURN = 100  # records after which others have a turn
 
@@ -23,8 +24,7 @@ Bulk = Iterable[tuple[int | None, bytes | None, bytes, Headers]]  # partition or
 class _Letter(NamedTuple):
     source: int
     number: int
-    topic: str
-    key: bytes | None
+    key: bytes
     body: Body
     done: Callable[[], None] | None
 
@@ -41,12 +41,16 @@ class Outbox:
 
     A source is the partition whose fold produced the records. ``put`` does not wait, so a fold's step and the
     handing over of its output happen together, whatever is cancelled around them. What was ``put`` waits for
-    nothing of what there is in bulk, however much that is.
+    nothing of what there is in bulk, however much that is. All goes out in batches: one by one a record takes five
+    times as long.
     """
 
-    def __init__(self, producer: AIOKafkaProducer, failed: Callable[[BaseException], None]) -> None:
-        self._producer, self._failed = producer, failed
-        self._letters: deque[_Letter] = deque()
+    def __init__(self, producer: AIOKafkaProducer, failed: Callable[[BaseException], None], partitions: int) -> None:
+        """``partitions``: how many each topic has."""
+        self._producer, self._failed, self._partitions = producer, failed, partitions
+        self._letters: dict[TopicPartition, deque[_Letter]] = defaultdict(deque)
+        self._sending: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._unsent = 0  # letters
         self._parcels: deque[_Parcel] = deque()
         # source: numbers, oldest first; an OrderedDict finds its first one at once, whatever was taken out before it
         self._pending: dict[int, OrderedDict[int, None]] = defaultdict(OrderedDict)
@@ -54,13 +58,13 @@ class Outbox:
         self.acknowledged = 0
         self._filled, self._loaded, self._moved = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    def put(
-        self, source: int, topic: str, key: bytes | None, body: Body, done: Callable[[], None] | None = None
-    ) -> None:
+    def put(self, source: int, topic: str, key: bytes, body: Body, done: Callable[[], None] | None = None) -> None:
         """Takes a record to be sent. ``done`` is called when it is acknowledged."""
         self._number += 1
+        self._unsent += 1
         self._pending[source][self._number] = None
-        self._letters.append(_Letter(source, self._number, topic, key, body, done))
+        place = TopicPartition(topic, partition_of(key, self._partitions))
+        self._letters[place].append(_Letter(source, self._number, key, body, done))
         self._filled.set()
 
     def put_bulk(self, source: int, topic: str, records: Bulk, count: int) -> None:
@@ -78,38 +82,57 @@ class Outbox:
         except Exception as error:
             self._failed(error)
         finally:
-            for task in sending:
+            for task in [*sending, *self._sending.values()]:
                 task.cancel()
 
     async def _send_letters(self) -> None:
+        """Each partition of each topic has a batch under way; what comes meanwhile goes into its next one."""
         while True:
             await self._filled.wait()
             self._filled.clear()
-            sent = 0
-            while self._letters:
-                await self._send(self._letters.popleft())
-                sent += 1
-                if sent % _TURN == 0:
-                    await asyncio.sleep(0)
+            for place, letters in self._letters.items():
+                if letters and place not in self._sending:
+                    self._sending[place] = asyncio.create_task(self._send_all(place, letters))
+
+    async def _send_all(self, place: TopicPartition, letters: deque[_Letter]) -> None:
+        try:
+            while letters:
+                batch, sent = self._producer.create_batch(), list[_Letter]()
+                while letters and len(sent) < _TURN:
+                    value, headers = letters[0].body()
+                    if batch.append(key=letters[0].key, value=value, timestamp=None, headers=list(headers)) is None:
+                        break  # it is full
+                    sent.append(letters.popleft())
+                self._unsent -= len(sent)
+                await self._send_batch(place, batch, partial(self._delivered, sent))
+        except Exception as error:
+            self._failed(error)
+        finally:
+            del self._sending[place]
+
+    def _delivered(self, letters: list[_Letter]) -> None:
+        for letter in letters:
+            del self._pending[letter.source][letter.number]
+            if letter.done is not None:
+                letter.done()
+        self.acknowledged += len(letters)
 
     async def _send_parcels(self) -> None:
-        """One by one a record takes five times as long as in a batch: time that a flood of bad ones would take from
-        the alerts.
-        """
         while True:
             await self._loaded.wait()
             self._loaded.clear()
-            sent, batches = 0, dict[tuple[str, int], tuple[Any, Counter[_Parcel]]]()
+            sent, batches = 0, dict[TopicPartition, tuple[Any, Counter[_Parcel]]]()
             while self._parcels:
                 parcel = self._parcels.popleft()
-                partitions = len(await self._producer.partitions_for(parcel.topic))
                 for partition, key, value, headers in parcel.records:
-                    place = parcel.topic, partition_of(key, partitions) if partition is None else partition
+                    if partition is None:
+                        partition = partition_of(key or b"", self._partitions)
+                    place = TopicPartition(parcel.topic, partition)
                     if place not in batches:
                         batches[place] = self._producer.create_batch(), Counter()
                     batch, parcels = batches[place]
                     if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:  # it is full
-                        await self._send_batch(place, batch, parcels)
+                        await self._send_batch(place, batch, partial(self._unloaded, parcels))
                         batch, parcels = batches[place] = self._producer.create_batch(), Counter()
                         batch.append(key=key, value=value, timestamp=None, headers=headers)
                     parcels[parcel] += 1
@@ -117,7 +140,14 @@ class Outbox:
                     if sent % _TURN == 0:
                         await asyncio.sleep(0)
             for place, (batch, parcels) in batches.items():
-                await self._send_batch(place, batch, parcels)
+                await self._send_batch(place, batch, partial(self._unloaded, parcels))
+
+    def _unloaded(self, parcels: Counter[_Parcel]) -> None:
+        for parcel, count in parcels.items():
+            self.acknowledged += count
+            parcel.left -= count
+            if not parcel.left:
+                del self._pending[parcel.source][parcel.number]
 
     @property
     def waiting(self) -> int:
@@ -126,7 +156,7 @@ class Outbox:
 
     async def room(self) -> None:
         """Waits while too much is under way."""
-        while len(self._letters) > _FULL or self.waiting > _MOST:
+        while self._unsent > _FULL or self.waiting > _MOST:
             self._moved.clear()
             await self._moved.wait()
 
@@ -137,31 +167,9 @@ class Outbox:
             self._moved.clear()
             await self._moved.wait()
 
-    async def _send(self, letter: _Letter) -> None:
-        value, headers = letter.body()
-        sent = await self._producer.send(letter.topic, value, letter.key, headers=list(headers))
-        source, number, done = letter.source, letter.number, letter.done  # without its body, which may be large
-
-        def acknowledge() -> None:
-            del self._pending[source][number]
-            self.acknowledged += 1
-            if done is not None:
-                done()
-
-        sent.add_done_callback(lambda future: self._sent(future, acknowledge))
-
-    async def _send_batch(self, place: tuple[str, int], batch: Any, parcels: Counter[_Parcel]) -> None:
+    async def _send_batch(self, place: TopicPartition, batch: Any, acknowledge: Callable[[], None]) -> None:
         batch.close()
-        name, partition = place
-        sent = await self._producer.send_batch(batch, name, partition=partition)
-
-        def acknowledge() -> None:
-            for parcel, count in parcels.items():
-                self.acknowledged += count
-                parcel.left -= count
-                if not parcel.left:
-                    del self._pending[parcel.source][parcel.number]
-
+        sent = await self._producer.send_batch(batch, place.topic, partition=place.partition)
         sent.add_done_callback(lambda future: self._sent(future, acknowledge))
 
     def _sent(self, future: asyncio.Future[object], acknowledge: Callable[[], None]) -> None:

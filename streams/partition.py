@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from alerts.alert import Alert
@@ -13,6 +13,7 @@ from alerts.fold import Outcome
 from alerts.rejection import Rejected
 from alerts.succession import Succession
 from sensors.quantities import KINDS, topic
+from sensors.record import Record
 from streams.outbox import Body, Bulk, Headers, Outbox
 from streams.state_log import StateWriter
 from streams.takeover import SENT_ROW, Found, mark, sent_row
@@ -69,6 +70,10 @@ class Partition:
         self.next[kind] = max(self.next[kind], run.records[-1].offset + 1)
         self._take(outcome)
 
+    def look_ahead(self, kind: str, records: Sequence[Record]) -> None:
+        """Called in the consumer's thread with what will be applied later."""
+        self.succession.fold.scan(kind, records)
+
     def look_again(self) -> None:
         """Goes on where it waited for rules that were not known before."""
         self._take(self.succession.look_again())
@@ -80,6 +85,7 @@ class Partition:
             self._publish(outcome)
 
     def _publish(self, outcome: Outcome) -> None:
+        lasts: dict[bytes, Body] = {}
         for alert in outcome.alerts:
             key, body = alert.key.encode(), partial(_alert, alert)
             if self._sent and (seen := mark(alert.value)) in self._sent:
@@ -87,8 +93,10 @@ class Partition:
                 self._lasts[key] = body
             else:
                 self._outbox.put(self.number, self._alerts, key, body, done=partial(self._metrics.delivered, alert))
-                self._outbox.put(self.number, self._last, key, body)
+                lasts[key] = body
                 self._lasts.pop(key, None)
+        for key, newest in lasts.items():
+            self._outbox.put(self.number, self._last, key, newest)
         if not self._sent:
             self._put_lasts()
         if outcome.rejected:

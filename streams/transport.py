@@ -47,6 +47,9 @@ class Positions(Protocol):
     def kept(self) -> Mapping[TP, int]:
         """The next offset after those that the written state contains: committed, for lag displays."""
 
+    def look_ahead(self, tp: TP, records: Sequence[Record]) -> None:
+        """Told in the consumer's thread what has been fetched and will come in a run."""
+
     def cut_short(self, tp: TP, due: int) -> None:
         """Told when the log has nothing at the offset that is due, and begins again before it."""
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
 import faust
@@ -17,6 +17,7 @@ from alerts.edition import Edition
 from sensors.connection import connection
 from sensors.errors import RunError
 from sensors.quantities import KINDS, topic
+from sensors.record import Record
 from sensors.seal import Seal
 from streams import health, topics, transport
 from streams.broker_certificate import Certificate
@@ -74,6 +75,7 @@ class Worker:
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stopping = False
         self._topics = {kind: prefix + topic(kind) for kind in KINDS}
+        self._kinds = {name: kind for kind, name in self._topics.items()}
         self._ends = LogEnds(broker, [*self._topics.values(), prefix + topics.ALERTS], partitions)
         self.metrics = WorkerMetrics(lambda: self.health().ready, live=clock)
 
@@ -83,6 +85,10 @@ class Worker:
 
     def kept(self) -> Mapping[TP, int]:
         return self._holdings.kept()
+
+    def look_ahead(self, tp: TP, records: Sequence[Record]) -> None:
+        if partition := self._holdings.owned.get(tp.partition):
+            partition.look_ahead(self._kinds[tp.topic], records)
 
     def cut_short(self, tp: TP, due: int) -> None:
         what = f"{tp.topic} partition {tp.partition} ends before offset {due}, up to which the state has it"
@@ -118,7 +124,7 @@ class Worker:
                 await producer.start()
             self._rules = await stack.enter_async_context(rules_log(self.broker, self._alert_producer, self.prefix))
             await self._changes.settle(self._rules)
-            self._outbox = Outbox(self._alert_producer, self._fail)
+            self._outbox = Outbox(self._alert_producer, self._fail, self.partitions)
             self._loader = Loader(
                 self.broker,
                 self.prefix,

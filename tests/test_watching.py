@@ -56,7 +56,7 @@ def run(*command: str | Path) -> None:
 def exported() -> dict[str, set[str]]:
     """The series that the processes export: name → labels."""
     worker = WorkerMetrics(lambda: True, live=True)
-    worker.watch(8, dict, dict, Outbox(None, print), LogEnds("127.0.0.1:1", [], 8), Certificate(""))  # type: ignore[arg-type]
+    worker.watch(8, dict, dict, Outbox(None, print, 8), LogEnds("127.0.0.1:1", [], 8), Certificate(""))  # type: ignore[arg-type]
     archive = Archive("127.0.0.1:1", Database("http://127.0.0.1:1", "", "", "kapok"))
 
     async def of_oncall() -> CollectorRegistry:
