@@ -24,8 +24,10 @@ from pipelines import ended, wait_for_line
 from typer.testing import CliRunner
 
 from alerts.console.pages import Pages
+from alerts.edition import Edition
 from alerts.routes import directory as directories
 from alerts.routes import routes as routes_files
+from alerts.rulebook import SHIPPED as rules_file
 from sensors.errors import InputError, RunError
 from streams import topics
 from streams.apache_kafka import ApacheKafka
@@ -33,8 +35,10 @@ from streams.commands import app
 from streams.oncall.files import Files
 from streams.oncall.players import Players
 from streams.oncall.process import OnCall
+from streams.oncall.producer import started
 from streams.oncall.term import Term
 from streams.record import record
+from streams.rules_log import rules_log
 
 pytest_plugins = ["brokers"]
 
@@ -438,6 +442,14 @@ def test_all_of_it_in_one_process(embedded: OnCallTopics, tmp_path: Path) -> Non
             async with session.ws_connect("/live", headers=origin) as live:
                 return [str(item) for item in (await live.receive_json())["items"]]
 
+    async def publish(old: str, new: str) -> None:
+        rules = tmp_path / "rules.toml"
+        rules.write_text(rules_file.read_text().replace(old, new))
+        producer = await started(on.broker)
+        async with rules_log(on.broker, producer, on.prefix) as published:
+            await published.publish(Edition.read(rules, None))
+        await producer.stop()
+
     async def run() -> None:
         async with players.phones():
             with ended(players.start(on.broker, on.prefix, tmp_path)) as running:
@@ -449,5 +461,10 @@ def test_all_of_it_in_one_process(embedded: OnCallTopics, tmp_path: Path) -> Non
                 await asyncio.to_thread(wait_for_line, running[0], "the console is at")
                 assert any(site in item for item in await seen())
                 assert players.told > 0
+                assert "ponding" in str(await seen())
+                await publish('en = "ponding"', 'en = "water on the road"')  # and the console goes by the new rules
+                async with asyncio.timeout(60):
+                    while "water on the road" not in str(await seen()):
+                        await asyncio.sleep(0.2)
 
     asyncio.run(run())

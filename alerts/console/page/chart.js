@@ -4,7 +4,7 @@ import { LEVELS, h, levelName, time, word } from "./words.js";
 
 const BARS = ["rain", "in", "out"];
 const MOMENTS = ["motion", "button"];
-const ALONE_MS = 60000;
+const ALONE_MS = 600000;
 
 export function drawReadings(box, series) {
   const drawn = series.filter((one) => !MOMENTS.includes(one.quantity) || one.points.some(([, value]) => value));
