@@ -227,7 +227,9 @@ async def _through_worker(broker: str, minutes: Iterable[Minute], rng: Random, l
     return Found(spoiled, good, sum(alerts.values()), rejected, written, seconds), memory
 
 
-def rows(records: int = 1_000_000, through_kafka: int = 20_000, spoiled: int = 5_000, seed: int = 1) -> dict[str, str]:
+def rows(
+    records: int = 1_000_000, through_kafka: int = 1_000_000, spoiled: int = 5_000, seed: int = 1
+) -> dict[str, str]:
     """What was measured, by name: so many spoiled records through the fold, and so many through a worker."""
     found = through_fold(Log(Catalogue.shipped(), seed, spoiled).minutes(1 + -(-records // spoiled)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

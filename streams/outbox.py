@@ -13,7 +13,9 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from sensors.record import partition_of
 
 _FULL = 20_000  # alerts not yet sent, above which the folds wait
-_MOST = 1_000_000  # records that can wait: one record with a megabyte of bad readings gives half of that
+# Above these the folds wait. A parcel keeps the records that it came from: 1 MB, or one that is larger; and a rejection
+# takes 1 to 3 kB. One record with a megabyte of bad readings gives half a million.
+_MOST, _MOST_PARCELS = 100_000, 256
 _TURN = 100  # records after which others have a turn
 
 Headers = Sequence[tuple[str, bytes]]
@@ -156,7 +158,7 @@ class Outbox:
 
     async def room(self) -> None:
         """Waits while too much is under way."""
-        while self._unsent > _FULL or self.waiting > _MOST:
+        while self._unsent > _FULL or self.waiting > _MOST or len(self._parcels) > _MOST_PARCELS:
             self._moved.clear()
             await self._moved.wait()
 
