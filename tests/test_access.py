@@ -198,46 +198,6 @@ def test_the_folder_says_who_may_come(secured_kafka: Secured, monkeypatch: pytes
     asyncio.run(write(secured_kafka.address, "readings.crowd"))
 
 
-async def test_a_gateway_that_floods_waits_and_the_alerts_of_others_come(
-    secured_kafka: Secured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """What it sends would have been taken in a second: a minute's worth of what it may send."""
-    broker, catalogue, now = secured_kafka.address, Catalogue.shipped(), int(time.time())
-    gauges = [sensor for sensor in catalogue.sensors.values() if sensor.kind == "flood"]
-    flooded, *others = {partition_of(gauge.zone.encode(), 2): gauge for gauge in gauges}.values()
-    flood = msgspec.json.encode([{"n": f"unknown-{n}/depth", "v": 1, "t": now} for n in range(500)])
-    records = 60 * quotas.RATE // len(flood)
-    command = [sys.executable, "-m", "streams", "worker", "--broker", broker]
-    environment = {**secured_kafka.settings("worker"), KEY_FILE: str(secured_kafka.folder / "worker" / "clock.key")}
-    sent = 0
-    with ended(Child("worker", command, tmp_path / "worker.log", environment)) as (worker,):
-        wait_for_line(worker, "reading partitions 0, 1")
-        log_in(monkeypatch, secured_kafka, "gateway-all")
-        flooding = AIOKafkaProducer(**connection(broker), enable_idempotence=False)
-        log_in(monkeypatch, secured_kafka, "recorder")
-        reader = AIOKafkaConsumer("alerts", **connection(broker))
-        log_in(monkeypatch, secured_kafka, "gateway-north")
-
-        async def pour() -> None:
-            nonlocal sent
-            while sent < records:
-                await flooding.send_and_wait("readings.flood", flood, flooded.zone.encode())
-                sent += 1
-
-        async with flooding, reader, Gateway(broker, catalogue) as calm:
-            pouring = asyncio.create_task(pour())
-            for second in range(10):
-                for gauge in (flooded, *others):
-                    await calm.publish(gauge.id, depth=0.23 * (second % 2), at=now + second)
-                await asyncio.sleep(1)
-            seen = 0
-            while seen < 10 * len((flooded, *others)):
-                record = await asyncio.wait_for(reader.getone(), 60)
-                seen += record.key != CLOCK_KEY
-            assert not pouring.done()
-            pouring.cancel()
-
-
 async def test_the_work_goes_on_and_a_forged_clock_moves_nothing(
     secured_kafka: Secured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -287,3 +247,45 @@ async def test_the_work_goes_on_and_a_forged_clock_moves_nothing(
     assert "\n2026-11-21 INFO all" not in log
     for secret in (folder / "worker" / "password", key_file):
         assert secret.read_text().strip() not in log
+
+
+async def test_a_gateway_that_floods_waits_and_the_alerts_of_others_come(
+    secured_kafka: Secured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What it sends would have been taken in a second: a minute's worth of what it may send. The last test: it leaves
+    the topics full of it.
+    """
+    broker, catalogue, now = secured_kafka.address, Catalogue.shipped(), int(time.time())
+    gauges = [sensor for sensor in catalogue.sensors.values() if sensor.kind == "flood"]
+    flooded, *others = {partition_of(gauge.zone.encode(), 2): gauge for gauge in gauges}.values()
+    flood = msgspec.json.encode([{"n": f"unknown-{n}/depth", "v": 1, "t": now} for n in range(500)])
+    records = 60 * quotas.RATE // len(flood)
+    command = [sys.executable, "-m", "streams", "worker", "--broker", broker]
+    environment = {**secured_kafka.settings("worker"), KEY_FILE: str(secured_kafka.folder / "worker" / "clock.key")}
+    sent = 0
+    with ended(Child("worker", command, tmp_path / "worker.log", environment)) as (worker,):
+        wait_for_line(worker, "reading partitions 0, 1")
+        log_in(monkeypatch, secured_kafka, "gateway-all")
+        flooding = AIOKafkaProducer(**connection(broker), enable_idempotence=False)
+        log_in(monkeypatch, secured_kafka, "recorder")
+        reader = AIOKafkaConsumer("alerts", **connection(broker))
+        log_in(monkeypatch, secured_kafka, "gateway-north")
+
+        async def pour() -> None:
+            nonlocal sent
+            while sent < records:
+                await flooding.send_and_wait("readings.flood", flood, flooded.zone.encode())
+                sent += 1
+
+        async with flooding, reader, Gateway(broker, catalogue) as calm:
+            pouring = asyncio.create_task(pour())
+            for second in range(10):
+                for gauge in (flooded, *others):
+                    await calm.publish(gauge.id, depth=0.23 * (second % 2), at=now + second)
+                await asyncio.sleep(1)
+            seen = 0
+            while seen < 10 * len((flooded, *others)):
+                record = await asyncio.wait_for(reader.getone(), 60)
+                seen += record.key != CLOCK_KEY
+            assert not pouring.done()
+            pouring.cancel()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from examples import CATCHMENT, DEPTH, ms
 from strategies import collection, feature, rules_file
 from test_cases_properties import fold
-from test_fold_contract import CATCHMENT, DEPTH, ms
 from timelines import Timeline, Town, route
 
 from alerts.cases.notification import Notification, Receipt
