@@ -13,9 +13,9 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from sensors.record import partition_of
 
 _FULL = 20_000  # alerts not yet sent, above which the folds wait
-# Above these the folds wait. A parcel keeps the records that it came from: 1 MB, or one that is larger; and a rejection
-# takes 1 to 3 kB. One record with a megabyte of bad readings gives half a million.
-_MOST, _MOST_PARCELS = 100_000, 256
+# Rejections, and bytes of the records that they keep, above which the folds wait. A record with a megabyte of bad
+# readings gives half a million.
+_MOST, _MOST_BYTES = 1_000_000, 100_000_000
 _TURN = 100  # records after which others have a turn
 
 Headers = Sequence[tuple[str, bytes]]
@@ -32,10 +32,13 @@ class _Letter(NamedTuple):
 
 
 class _Parcel:
-    """Records that go together; ``number`` is that of the last, ``left`` how many are not acknowledged."""
+    """Records that go together; ``number`` is that of the last, ``left`` how many are not acknowledged, ``size`` what
+    they keep in memory, in bytes.
+    """
 
-    def __init__(self, source: int, number: int, topic: str, records: Bulk, count: int) -> None:
-        self.source, self.number, self.topic, self.records, self.left = source, number, topic, records, count
+    def __init__(self, source: int, number: int, topic: str, records: Bulk, count: int, size: int) -> None:
+        self.source, self.number, self.topic, self.records = source, number, topic, records
+        self.left, self.size = count, size
 
 
 class Outbox:
@@ -53,6 +56,7 @@ class Outbox:
         self._letters: dict[TopicPartition, deque[_Letter]] = defaultdict(deque)
         self._sending: dict[TopicPartition, asyncio.Task[None]] = {}
         self._unsent = 0  # letters
+        self._bytes = 0  # of parcels
         self._parcels: deque[_Parcel] = deque()
         # source: numbers, oldest first; an OrderedDict finds its first one at once, whatever was taken out before it
         self._pending: dict[int, OrderedDict[int, None]] = defaultdict(OrderedDict)
@@ -69,11 +73,15 @@ class Outbox:
         self._letters[place].append(_Letter(source, self._number, key, body, done))
         self._filled.set()
 
-    def put_bulk(self, source: int, topic: str, records: Bulk, count: int) -> None:
-        """Takes ``count`` records to be sent in batches, in order; a key chooses the partition where none is given."""
+    def put_bulk(self, source: int, topic: str, records: Bulk, count: int, size: int) -> None:
+        """Takes ``count`` records to be sent in batches, in order; a key chooses the partition where none is given.
+
+        ``size``: what they keep in memory until they are sent, in bytes.
+        """
         self._number += count
         self._pending[source][self._number] = None
-        self._parcels.append(_Parcel(source, self._number, topic, records, count))
+        self._bytes += size
+        self._parcels.append(_Parcel(source, self._number, topic, records, count, size))
         self._loaded.set()
 
     async def run(self) -> None:
@@ -149,6 +157,7 @@ class Outbox:
             self.acknowledged += count
             parcel.left -= count
             if not parcel.left:
+                self._bytes -= parcel.size
                 del self._pending[parcel.source][parcel.number]
 
     @property
@@ -158,7 +167,7 @@ class Outbox:
 
     async def room(self) -> None:
         """Waits while too much is under way."""
-        while self._unsent > _FULL or self.waiting > _MOST or len(self._parcels) > _MOST_PARCELS:
+        while self._unsent > _FULL or self.waiting > _MOST or self._bytes > _MOST_BYTES:
             self._moved.clear()
             await self._moved.wait()
 

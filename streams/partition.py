@@ -101,7 +101,8 @@ class Partition:
             self._put_lasts()
         if outcome.rejected:
             records = _rejections(outcome.rejected, self.number)
-            self._outbox.put_bulk(self.number, self._rejected, records, len(outcome.rejected))
+            size = sum({one.record.offset: len(one.record.value or b"") for one in outcome.rejected}.values())
+            self._outbox.put_bulk(self.number, self._rejected, records, len(outcome.rejected), size)
 
     def _put_lasts(self) -> None:
         """Makes sure of ``alerts.last``, which the last owner may not have come to; the newest of each key will do."""
