@@ -1,0 +1,137 @@
+"""What is fetched comes to the folds in order and without holes, however fetches and folds take turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.consumer import fetcher
+from aiokafka.consumer.subscription_state import Assignment
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensors.record import Record
+from streams.prefetch import Prefetched
+
+PLACE = TopicPartition("readings.flood", 3)
+PLAIN, GZIP = 0, 1
+
+
+def batch(begin: int, count: int, codec: int) -> bytes:
+    builder = DefaultRecordBatchBuilder(
+        magic=2, compression_type=codec, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1,
+        batch_size=1 << 20,
+    )  # fmt: skip
+    for number in range(count):
+        builder.append(number, timestamp=begin + number, key=b"TH-03", value=b"%d" % (begin + number), headers=[])
+    made = builder.build()
+    made[:8] = begin.to_bytes(8, "big")  # as a broker does
+    return bytes(made)
+
+
+class Log:
+    """A partition in batches of so many records, and where its reader stands."""
+
+    def __init__(self, batches: Sequence[tuple[int, int]], begin: int = 0) -> None:
+        edges = [0]
+        for count, _ in batches:
+            edges.append(edges[-1] + count)
+        self.end = edges[-1]
+        self.batches = [
+            (a, b, batch(a, b - a, codec)) for (a, b), (_, codec) in zip(pairwise(edges), batches, strict=True)
+        ]
+        self.shown: list[Record] = []
+        self.fetched = Prefetched(lambda place, records: self.shown.extend(records))
+        self.assignment = Assignment({PLACE})
+        self.state = self.assignment.state_value(PLACE)
+        self.state.reset_to(begin)
+
+    def fetch(self, most: int) -> None:
+        """As aiokafka does: from the position on, unless something of the partition waits; ``most`` batches."""
+        position = self.state.position
+        found = b"".join([data for _, end, data in self.batches if end > position][:most])
+        if PLACE not in self.fetched and found:
+            records = fetcher.PartitionRecords(PLACE, fetcher.MemoryRecords(found), [], position, None, None, True, 0)
+            self.fetched[PLACE] = fetcher.FetchResult(
+                PLACE, assignment=self.assignment, partition_records=records, backoff=0
+            )
+
+    def take(self) -> list[int]:
+        return [record.offset for record in self.fetched.take({PLACE}).get(PLACE, ())]
+
+    def rest(self) -> list[int]:
+        found: list[int] = []
+        while taken := self.take():
+            found += taken
+        return found
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.sampled_from([PLAIN, GZIP])), min_size=1, max_size=12),
+    st.integers(0, 60),
+    st.lists(st.integers(0, 4), max_size=30),
+)
+async def test_all_comes_once_and_in_order(batches: list[tuple[int, int]], begin: int, turns: list[int]) -> None:
+    """0 takes what there is, any other number fetches so many batches; a fetch may begin within a batch."""
+    log = Log(batches, begin := begin % sum(count for count, _ in batches))
+    found: list[int] = []
+    for turn in turns:
+        if turn:
+            log.fetch(turn)
+        else:
+            found += log.take()
+    while log.state.position < log.end or PLACE in log.fetched:
+        log.fetch(3)
+        found += log.take()
+    found += log.rest()
+    assert found == list(range(begin, log.end))
+    assert [(one.offset, one.key, one.value) for one in log.shown] == [(n, b"TH-03", b"%d" % n) for n in found]
+
+
+async def test_two_fetches_are_ahead_and_no_third() -> None:
+    log = Log([(10, PLAIN)] * 4)
+    for expected in (10, 10, 10):  # the second waits behind the shelf, so its position is not passed yet
+        log.fetch(1)
+        assert log.state.position == expected
+    assert log.take() == list(range(10))
+    assert log.state.position == 20
+
+
+async def test_what_was_fetched_before_a_seek_is_not_given() -> None:
+    log = Log([(10, PLAIN)] * 3)
+    log.fetch(1)
+    log.fetch(1)
+    log.fetched.forget(PLACE)
+    log.state.seek(5)
+    assert log.take() == []
+    log.fetched.pop(PLACE, None)
+    log.fetch(1)
+    assert log.take() == list(range(5, 10))
+
+
+async def test_nothing_is_given_of_an_assignment_that_is_over() -> None:
+    log = Log([(10, PLAIN)])
+    log.fetch(1)
+    log.assignment._unassign()
+    assert log.take() == []
+
+
+async def test_other_partitions_stay_where_they_are() -> None:
+    log = Log([(10, PLAIN)])
+    log.fetch(1)
+    assert log.fetched.take({TopicPartition("readings.rain", 3)}) == {}
+    assert log.take() == list(range(10))
+
+
+async def test_a_wrong_checksum_is_told_after_what_came_before_it() -> None:
+    log = Log([(3, GZIP), (3, PLAIN)])
+    begin, end, data = log.batches[1]
+    log.batches[1] = begin, end, data[:-1] + b"x"
+    log.fetch(2)
+    assert log.take() == [0, 1, 2]
+    with pytest.raises(CorruptRecordException):
+        log.take()
