@@ -19,6 +19,7 @@ from sensors.errors import RunError
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _TAIL_BYTES = 4096
 _PORTS = range(20_000, 32_000)  # below those of outgoing connections on Linux and elsewhere
+_given: set[int] = set()
 
 
 class Child:
@@ -105,11 +106,14 @@ class Child:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that is free now, and which no outgoing connection is given while it is."""
+    """A TCP port on loopback that is free now, no outgoing connection is given, and this did not give before."""
     while True:
         port = random.choice(_PORTS)
+        if port in _given:
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            _given.add(port)
             return port
 
 
