@@ -212,8 +212,9 @@ async def test_the_work_goes_on_and_a_forged_clock_moves_nothing(
         wait_for_line(worker, "reading partitions 0, 1")
         log_in(monkeypatch, secured_kafka, "gateway-all")
         now = int(time.time())
+        then = now - 3600  # so that no whole minute falls due on it, which a replay would see and a stopped worker not
         async with Gateway(broker, catalogue) as gateway:
-            await gateway.publish(gauge.id, depth=0.23, at=now - 60)
+            await gateway.publish(gauge.id, depth=0.23, at=then)
         async with AIOKafkaProducer(**connection(broker)) as intruder:
             rules = announcement(Announcement(999, "0" * 12, now * 1000))
             for key, value in ((CLOCK_KEY, tick((now + 50) * 1000)), (RULES_KEY, rules)):
@@ -222,7 +223,7 @@ async def test_the_work_goes_on_and_a_forged_clock_moves_nothing(
             pack = msgspec.json.encode([{"n": f"{evil}/depth", "v": 1, "t": now}])
             await intruder.send_and_wait("readings.flood", pack, evil.encode(), partition)
         async with Gateway(broker, catalogue) as gateway:
-            await gateway.publish(gauge.id, depth=0.05, at=now)
+            await gateway.publish(gauge.id, depth=0.05, at=then + 60)
         log_in(monkeypatch, secured_kafka, "recorder")
         alerts: list[bytes] = []
         async with AIOKafkaConsumer("alerts", **connection(broker), auto_offset_reset="earliest") as consumer:
