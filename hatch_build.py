@@ -1,4 +1,4 @@
-"""Compiles sensors/_*.c, the extension sensors._packs, and fetches what the console's page is drawn with.
+"""Compiles the extensions, sensors._packs and alerts._kernels, and fetches what the console's page is drawn with.
 
 Where there is no C compiler kapok does without, only slower; where npm gets nothing, only the console's map is missing.
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-MODULE = "sensors/_packs"
+MODULES = ("sensors/_packs", "alerts/_kernels")  # of the files _*.c beside them
 # Contraction would round a sum once where Python rounds twice.
 FLAGS = ["-O2", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra", "-Wno-unused-parameter"]
 CONSOLE = "alerts/console"
@@ -43,15 +43,16 @@ class Built(BuildHookInterface[Any]):
             self.app.display_warning(f"the console will have no map and no charts: {why}")
         elif version != "editable":
             build_data["artifacts"].append(f"{CONSOLE}/assets/*")
-        name = MODULE + sysconfig.get_config_var("EXT_SUFFIX")
-        built = Path(self.root, name)
-        built.unlink(missing_ok=True)
-        if why := self._compile(built):
-            self.app.display_warning(f"{MODULE} was not compiled, kapok will be slower: {why}")
-            return
-        build_data["pure_python"], build_data["infer_tag"] = False, True
-        if version != "editable":
-            build_data["force_include"][str(built)] = name
+        for module in MODULES:
+            name = module + sysconfig.get_config_var("EXT_SUFFIX")
+            built = Path(self.root, name)
+            built.unlink(missing_ok=True)
+            if why := self._compile(built):
+                self.app.display_warning(f"{module} was not compiled, kapok will be slower: {why}")
+                continue
+            build_data["pure_python"], build_data["infer_tag"] = False, True
+            if version != "editable":
+                build_data["force_include"][str(built)] = name
 
     def _compile(self, built: Path) -> str:
         """Why there is no extension ("": there is one)."""
@@ -59,7 +60,7 @@ class Built(BuildHookInterface[Any]):
         link = ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
         include = sysconfig.get_paths()["include"]
         making = built.with_suffix(".making")
-        sources = sorted(map(str, Path(self.root, "sensors").glob("_*.c")))
+        sources = sorted(map(str, built.parent.glob("_*.c")))
         command = [*shlex.split(compiler), *FLAGS, *link, f"-I{include}", *sources, "-o"]
         try:
             subprocess.run([*command, str(making)], check=True, capture_output=True, text=True)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from alerts import kernels
 from alerts.levels import NEVER, Floats, Times, round6, round6_all
 from alerts.table import Table
 from sensors.record import Record
@@ -51,7 +52,7 @@ class Batch:
         records: Sequence[Record],
     ) -> None:
         self.kind, self.channel, self.time, self.value = kind, channel, time, value
-        self.record, self.records, self._quantities = record, records, quantities
+        self.record, self.records, self.quantities = record, records, quantities
         self.grade = np.zeros(len(channel), np.int8)
         self.lateness = np.zeros(len(channel), np.int64)
 
@@ -63,7 +64,7 @@ class Batch:
         part = Batch(
             self.kind,
             self.channel[rows],
-            self._quantities,
+            self.quantities,
             self.time[rows],
             self.value[rows],
             self.record[rows],
@@ -74,11 +75,11 @@ class Batch:
 
     @cached_property
     def sensor(self) -> Rows:
-        return self.channel if self._quantities == 1 else self.channel // self._quantities
+        return self.channel if self.quantities == 1 else self.channel // self.quantities
 
     @cached_property
     def quantity(self) -> Rows:
-        return self.channel % self._quantities
+        return self.channel % self.quantities
 
     @cached_property
     def order(self) -> Rows:
@@ -88,7 +89,7 @@ class Batch:
     def good(self, quantity: int) -> Rows:
         """Numbers of the good readings of one quantity, in log order."""
         fine = self.grade == GOOD
-        if self._quantities > 1:
+        if self.quantities > 1:
             fine &= self.quantity == quantity
         return np.flatnonzero(fine)
 
@@ -98,7 +99,7 @@ class Batch:
         if found is None:
             rows = self.order
             fine = self.grade[rows] == GOOD
-            if self._quantities > 1:
+            if self.quantities > 1:
                 fine &= self.quantity[rows] == quantity
             if not fine.all():
                 rows = rows[fine]
@@ -135,6 +136,16 @@ class Quality:
 
     def grade(self, batch: Batch) -> list[int]:
         """Sets the batch's grades, and moves the state on; how many readings got each grade."""
+        if kernels.compiled is None:
+            counts = self._grade(batch)
+        else:
+            rows, state = (batch.channel, batch.time, batch.value), self.state
+            columns = state.last, state.good, state.held, self.max_step
+            counts = kernels.compiled.grade(*rows, *columns, batch.grade, batch.lateness, self._steps)
+        self.duplicates += counts[DUPLICATE]
+        return counts
+
+    def _grade(self, batch: Batch) -> list[int]:
         counts = [0] * len(GRADES)
         state, order = self.state, batch.order
         channel, time, value = batch.channel[order], batch.time[order], batch.value[order]
@@ -163,7 +174,6 @@ class Quality:
         if self._steps:
             state.good[channel[last]] = value[last]
         counts[GOOD] += len(order) - sum(counts)
-        self.duplicates += counts[DUPLICATE]
         return counts
 
     def _grade_one(self, channel: int, time: int, value: float) -> int:
@@ -171,6 +181,8 @@ class Quality:
         if time <= state.last[channel]:
             return DUPLICATE if time == state.last[channel] else LATE
         state.last[channel] = time
+        if not self._steps:
+            return GOOD
         good, held, step = (
             float(state.good[channel]),
             float(state.held[channel]),

@@ -29,7 +29,7 @@ from sensors.catalogue import Catalogue
 from sensors.clock import CLOCK_KEY, read_ticks
 from sensors.errors import RunError
 from sensors.quantities import KINDS, topic
-from sensors.record import Record, Records, partition_of
+from sensors.record import Record, Records, first_and_last, partition_of
 from sensors.scanner import OF_THE_CLOCK
 from sensors.seal import Seal
 
@@ -103,7 +103,7 @@ class Fold:
         Total: whatever the records hold, it does not raise; what cannot be used is in ``Outcome.rejected``.
         """
         self._outcome = outcome = Outcome()
-        if self.partition is not None and records and records[0].offset <= self.offsets[kind]:
+        if self.partition is not None and records and first_and_last(records)[0] <= self.offsets[kind]:
             records = records[bisect_right(records, self.offsets[kind], key=attrgetter("offset")) :]
         batch, ticks = self._read(kind, records)
         if batch is not None:
@@ -117,7 +117,7 @@ class Fold:
             start = end
         self._step(kind, batch, start, 0 if batch is None else len(batch.channel))
         if records:
-            self.offsets[kind] = records[-1].offset
+            self.offsets[kind] = first_and_last(records)[1]
         return outcome
 
     def scan(self, kind: str, records: Sequence[Record]) -> None:

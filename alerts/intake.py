@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from alerts import kernels
 from alerts.batch import Batch
 from alerts.levels import Floats, Times, round6, round6_all
 from alerts.rejection import Rejected
@@ -64,6 +65,8 @@ class Intake:
         rejected: list[Rejected] = []
         odd = sorted([*np.flatnonzero(found.sizes == NOT_CLEAN).tolist(), *more])
         channel, time, value = found.channel, found.time, found.value
+        if not odd and len(channel) and (numbers := self._sift(found, clock)) is not None:
+            return self._batch(channel, time, value, numbers, records), rejected
         record = np.repeat(np.arange(len(records)), np.maximum(found.sizes, 0))
         entries: dict[int, list[Any]] = {}  # of the odd records, those that could be used
         if odd:
@@ -84,9 +87,21 @@ class Intake:
         if ((time[1:] < time[:-1]) & (record[1:] == record[:-1])).any():
             order = np.lexsort((time, record))
             channel, time, value, record = channel[order], time[order], value[order], record[order]
+        return self._batch(channel, time, value, record, records), rejected
+
+    def _batch(self, channel: Times, time: Times, value: Floats, record: Times, records: Sequence[Record]) -> Batch:
         if self._any_unit:
             value = (value != 0).astype(np.float64)
-        return Batch(self.roster.kind, channel, len(self.roster.quantities), time, value, record, records), rejected
+        return Batch(self.roster.kind, channel, len(self.roster.quantities), time, value, record, records)
+
+    def _sift(self, found: Scanned, clock: Times | int) -> Times | None:
+        """Each reading's record number, if all can be used as they come; None where that has to be looked into."""
+        if kernels.compiled is None:
+            return None
+        record = np.empty(len(found.channel), np.int64)
+        rows = found.channel, found.time, found.value, found.sizes, found.stamps
+        fine = kernels.compiled.sift(*rows, clock, self._lows, self._highs, record, FUTURE_MS, END_OF_TIME)
+        return record if fine else None
 
     def _check(
         self,

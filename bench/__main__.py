@@ -63,7 +63,8 @@ def main() -> None:
     if "latency" in wanted:
         times = Table("reading sent → alert read", "p50 ms", "p99 ms", "max ms")
         for name, embedded in (("Apache Kafka", False), ("embedded broker", True)):
-            runs = [latency.measure(1_000, 10, embedded=embedded) for _ in range(ROUNDS)]
+            with latency.Stand.up(embedded=embedded) as stand:
+                runs = [stand.measure(1_000, 10) for _ in range(ROUNDS)]
             middles = [f"{statistics.median(one[field] for one in runs):.1f}" for field in ("p50", "p99", "max")]
             times.add_row(f"{name}, 1,000 single readings/s", *middles)
         console.print(times)

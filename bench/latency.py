@@ -2,23 +2,24 @@
 
 A hundred times a second a reading changes the level of one of a hundred gauges that take turns, over all partitions;
 the others are dry. A reading is sent when the gateway's side hands it to its client, and every one counts, from the
-first on. An Apache Kafka has a quarter of a minute of other records before: one that has just been started is not what
-it is an hour later.
+first that a worker gets on. The worker is new each time. An Apache Kafka has done the same for a minute before, and
+goes on from round to round: one that has just been started takes twice the CPU for it, and compiles.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import NewTopic
 
 from bench import course as courses
 from bench import data
@@ -28,6 +29,7 @@ from sensors import senml
 from sensors.errors import RunError
 from streams import topics
 from streams.apache_kafka import ApacheKafka
+from streams.child import Child
 from streams.embedded_broker import EmbeddedBroker
 
 RATES = (1_000, 10_000, 100_000)
@@ -36,26 +38,33 @@ _REBALANCE_RATE = 1_000
 _SENSORS, _ZONES, _MARKS = 1_000, 20, 100
 _ALERTS_A_SECOND = 100
 _SLICE_S = 0.001
-_WARM_UP_S, _WARM_UP_TOPIC = 15.0, "warm-up"
+WARM_UP_S = 60.0
 _READY_S, _LAST_ALERTS_S = 60.0, 60.0
 _AT_ONCE = 2_000  # readings in a slice, when the sending lags behind
 _CITY = Course("latency", 1, 1, _SENSORS, _ZONES)
 
 
 def latency(
-    seconds: float, rounds: int, rates: tuple[int, ...] = RATES, said: Callable[[str], None] = lambda text: None
+    seconds: float,
+    rounds: int,
+    rates: tuple[int, ...] = RATES,
+    said: Callable[[str], None] = lambda text: None,
+    warm_up_s: float = WARM_UP_S,
 ) -> dict[str, Any]:
     """By broker and rate (p50, p99, max in ms: medians of the rounds, the worst maximum), and under a rebalance."""
     found: dict[str, Any] = {}
-    for name, embedded in (("kafka", False), ("embedded", True)):
+    for name in ("kafka", "embedded"):
         by_rate: dict[str, dict[str, float]] = {}
-        for rate in rates:
-            of = by_rate[str(rate)] = _middle([measure(rate, seconds, embedded=embedded) for _ in range(rounds)])
-            said(f"latency, {name}, {rate:,} readings/s: p50 {of['p50']:.1f} ms, p99 {of['p99']:.1f} ms")
-        own = by_rate[str(RATE if RATE in rates else rates[0])]
-        found[name] = {field: own[field] for field in ("p50", "p99", "max")} | {"rates": by_rate}
-    shaken = [measure(_REBALANCE_RATE, max(seconds, 12.0), rebalance=True) for _ in range(rounds)]
-    found["rebalance"] = {"rate": _REBALANCE_RATE} | _middle(shaken)
+        with Stand.up(embedded=name == "embedded", warm_up_s=warm_up_s) as stand:
+            for rate in rates:
+                of = by_rate[str(rate)] = _middle([stand.measure(rate, seconds) for _ in range(rounds)])
+                said(f"latency, {name}, {rate:,} readings/s: p50 {of['p50']:.1f} ms, p99 {of['p99']:.1f} ms")
+            own = by_rate[str(RATE if RATE in rates else rates[0])]
+            found[name] = {field: own[field] for field in ("p50", "p99", "max")} | {"rates": by_rate}
+            if name == "kafka":
+                longer = max(seconds, 12.0)
+                shaken = [stand.measure(_REBALANCE_RATE, longer, rebalance=True) for _ in range(rounds)]
+                found["rebalance"] = {"rate": _REBALANCE_RATE} | _middle(shaken)
     return found
 
 
@@ -64,15 +73,34 @@ def _middle(rounds: list[dict[str, float]]) -> dict[str, float]:
     return found | {field: max(one[field] for one in rounds) for field in ("max", "lost")}
 
 
-def measure(rate: int, seconds: float, *, embedded: bool = False, rebalance: bool = False) -> dict[str, float]:
-    """p50, p99, max in ms, how many alerts were due and did not come, and the readings a second that were sent."""
-    with tempfile.TemporaryDirectory(prefix="kapok-bench-") as name:
-        folder = Path(name)
-        sites, rules = data.write_city(folder, _SENSORS, _ZONES)
-        with EmbeddedBroker() if embedded else ApacheKafka(folder / "kafka") as kafka:
-            if not embedded:
-                asyncio.run(_warm_up(kafka.address))
-            return asyncio.run(_measure(kafka.address, folder, sites, rules, rate, seconds, rebalance))
+class Stand:
+    """A broker, and the city whose readings are sent through it."""
+
+    def __init__(self, broker: str, folder: Path) -> None:
+        self.broker, self._folder, self._rounds = broker, folder, 0
+        self._sites, self._rules = data.write_city(folder, _SENSORS, _ZONES)
+
+    @classmethod
+    @contextmanager
+    def up(cls, *, embedded: bool = False, warm_up_s: float = WARM_UP_S) -> Iterator[Stand]:
+        """With a new broker; an Apache Kafka that has worked for so long."""
+        with tempfile.TemporaryDirectory(prefix="kapok-bench-") as name:
+            folder = Path(name)
+            with EmbeddedBroker() if embedded else ApacheKafka(folder / "kafka") as kafka:
+                stand = cls(kafka.address, folder)
+                if warm_up_s and not embedded:
+                    stand.measure(_REBALANCE_RATE, warm_up_s)
+                yield stand
+
+    def measure(self, rate: int, seconds: float, *, rebalance: bool = False) -> dict[str, float]:
+        """p50, p99, max in ms, how many alerts were due and did not come, and the readings a second that were sent."""
+        self._rounds += 1
+        prefix, folder = f"round{self._rounds}.", self._folder / str(self._rounds)
+        folder.mkdir()
+        return asyncio.run(_measure(self, prefix, folder, rate, seconds, rebalance))
+
+    def start_worker(self, prefix: str, folder: Path) -> Child:
+        return start_worker(self.broker, folder, self._sites, "--rules", self._rules, "--prefix", prefix)
 
 
 class Reading(NamedTuple):
@@ -108,36 +136,24 @@ class Waits:
                 self.ms.append((now - began) * 1000)
 
 
-async def _warm_up(broker: str) -> None:
-    """Records through the broker, one by one."""
-    async with topics.admin(broker) as client:
-        await client.create_topics([NewTopic(_WARM_UP_TOPIC, _CITY.partitions, 1)])
-    async with (
-        AIOKafkaProducer(bootstrap_servers=broker, acks="all") as producer,
-        AIOKafkaConsumer(_WARM_UP_TOPIC, bootstrap_servers=broker, fetch_max_wait_ms=20) as consumer,
-    ):
-        until = time.monotonic() + _WARM_UP_S
-        while time.monotonic() < until:
-            await producer.send(_WARM_UP_TOPIC, b"warm-up")
-            await consumer.getmany(timeout_ms=1)
-
-
 async def _measure(
-    broker: str, folder: Path, sites: Path, rules: Path, rate: int, seconds: float, rebalance: bool
+    stand: Stand, prefix: str, folder: Path, rate: int, seconds: float, rebalance: bool
 ) -> dict[str, float]:
-    await topics.ensure(broker, "", _CITY.partitions, live=False)
+    await topics.ensure(stand.broker, prefix, _CITY.partitions, live=False)
     log = _log(rate, seconds)
+    gc.collect()
+    gc.freeze()  # the log: what is measured is not how long this process collects garbage
     waits = Waits()
-    worker = start_worker(broker, folder, sites, "--rules", rules)
-    producer = AIOKafkaProducer(bootstrap_servers=broker, linger_ms=0, max_batch_size=1 << 20)
-    consumer = AIOKafkaConsumer(topics.ALERTS, bootstrap_servers=broker, fetch_max_wait_ms=20)
+    worker = stand.start_worker(prefix, folder)
+    producer = AIOKafkaProducer(bootstrap_servers=stand.broker, linger_ms=0, max_batch_size=1 << 20)
+    consumer = AIOKafkaConsumer(prefix + topics.ALERTS, bootstrap_servers=stand.broker, fetch_max_wait_ms=20)
     try:
         await producer.start()
         await consumer.start()
         listening = asyncio.create_task(waits.listen(consumer))
-        await _until_ready(producer, waits, worker.check)
-        shaking = asyncio.create_task(_shake(broker, folder, sites, rules, seconds)) if rebalance else None
-        per_s = await _send(producer, log, rate, waits)
+        await _until_ready(producer, prefix + data.TOPIC, waits, worker.check)
+        shaking = asyncio.create_task(_shake(stand, prefix, folder, seconds)) if rebalance else None
+        per_s = await _send(producer, prefix + data.TOPIC, log, rate, waits)
         if shaking:
             await shaking
         deadline = time.monotonic() + _LAST_ALERTS_S
@@ -174,7 +190,7 @@ def _reading(number: int, at: int, depth: float, mark: bool = False) -> Reading:
     return Reading(_CITY.partition(number), key, at, pack, gauge if mark else None)
 
 
-async def _until_ready(producer: AIOKafkaProducer, waits: Waits, check: Callable[[], None]) -> None:
+async def _until_ready(producer: AIOKafkaProducer, topic: str, waits: Waits, check: Callable[[], None]) -> None:
     """Waits until a gauge in each partition has been heard; they are dry ones of the log."""
     probes = {_CITY.partition(n): n for n in range(_MARKS, _MARKS + _ZONES)}
     began, turn = time.monotonic(), 0
@@ -185,11 +201,11 @@ async def _until_ready(producer: AIOKafkaProducer, waits: Waits, check: Callable
         turn += 1
         for number in missing:
             one = _reading(number, data.START_MS - 1_000_000 + turn, 0.5 * (turn % 2))
-            await producer.send(data.TOPIC, one.pack, one.key, one.partition, one.at)
+            await producer.send(topic, one.pack, one.key, one.partition, one.at)
         await asyncio.sleep(0.25)
 
 
-async def _send(producer: AIOKafkaProducer, log: list[Reading], rate: int, waits: Waits) -> float:
+async def _send(producer: AIOKafkaProducer, topic: str, log: list[Reading], rate: int, waits: Waits) -> float:
     """Sends what is due, each millisecond a batch for each partition; gives readings a second."""
     began, done = time.perf_counter(), 0
     under_way: set[asyncio.Future[Any]] = set()
@@ -205,7 +221,7 @@ async def _send(producer: AIOKafkaProducer, log: list[Reading], rate: int, waits
         done = due
         for partition, batch in batches.items():
             batch.close()
-            under_way.add(await producer.send_batch(batch, data.TOPIC, partition=partition))
+            under_way.add(await producer.send_batch(batch, topic, partition=partition))
         under_way = {one for one in under_way if not one.done()}
         await asyncio.sleep(_SLICE_S)
     per_s = done / (time.perf_counter() - began)
@@ -213,12 +229,12 @@ async def _send(producer: AIOKafkaProducer, log: list[Reading], rate: int, waits
     return per_s
 
 
-async def _shake(broker: str, folder: Path, sites: Path, rules: Path, seconds: float) -> None:
+async def _shake(stand: Stand, prefix: str, folder: Path, seconds: float) -> None:
     """A second worker joins after a quarter of the time and leaves after two thirds."""
     place = folder / "second"
     place.mkdir()
     await asyncio.sleep(seconds / 4)
-    second = start_worker(broker, place, sites, "--rules", rules)
+    second = stand.start_worker(prefix, place)
     try:
         await asyncio.sleep(seconds * 5 / 12)
         second.check()

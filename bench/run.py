@@ -27,8 +27,9 @@ def run(sections: Collection[str], rounds: int, quick: bool, said: Callable[[str
         return report.throughput(asyncio.run(contest.contest(lengths, rounds, said=said)))
 
     def latencies() -> Report:
-        seconds, rates = (_QUICK_LATENCY_S, latency.RATES[:2]) if quick else (_LATENCY_S, latency.RATES)
-        return {"latency_ms": latency.latency(seconds, rounds, rates, said)}
+        if quick:
+            return {"latency_ms": latency.latency(_QUICK_LATENCY_S, rounds, latency.RATES[:2], said, warm_up_s=0.0)}
+        return {"latency_ms": latency.latency(_LATENCY_S, rounds, said=said)}
 
     def replay() -> Report:
         said("replaying a simulated day")

@@ -143,6 +143,13 @@ def _varint(text: bytes, at: int) -> tuple[int, int]:
     return number >> 1 ^ -(number & 1), at + 1
 
 
+def first_and_last(records: Sequence[Record]) -> tuple[int, int]:
+    """The offsets of the first and the last of records, of which there is one at least."""
+    if isinstance(records, Records):
+        return records.offset.item(0), records.offset.item(-1)
+    return records[0].offset, records[-1].offset
+
+
 def with_key(records: Sequence[Record], key: bytes) -> list[int]:
     """The numbers of the records that have this key."""
     if not isinstance(records, Records):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, cast
 
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
@@ -14,6 +13,7 @@ from faust.transport.drivers import aiokafka as stock
 from faust.types import TP
 from mode.threads import WorkerThread
 
+from sensors.record import Record
 from streams.prefetch import Prefetched
 from streams.reading import FETCH_MAX_WAIT_MS, wait_for_drain
 from streams.tenure import Tenure
@@ -50,40 +50,69 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
         wait_for_drain(consumer, _DRAIN_S)
         positions = cast(Any, self.app).positions
         consumer._fetcher._records = self._fetched = Prefetched(positions.look_ahead)
+        self._arrival: asyncio.Future[None] | None = None  # in the main loop, where somebody waits
+        self._listen()
 
-    async def _fetch_records(
-        self, consumer: Any, active_partitions: set[TP], timeout: float | None = None, max_records: int | None = None
-    ) -> dict[TP, Any]:
-        """What has been fetched of these partitions by now; where that is nothing, what comes first."""
-        fetching, deadline = consumer._fetcher, time.monotonic() + (timeout or 0)
-        with fetching._subscriptions.fetch_context():
-            while self.consumer.flow_active:
-                if consumer._closed or fetching._closed:
-                    raise ConsumerStoppedError
-                if fetching._subscriptions.reassignment_in_progress:
-                    await fetching._subscriptions.wait_for_assignment()
-                taken = self._fetched.take(active_partitions)
-                fetching._notify(fetching._wait_consume_future)
-                if taken or (left := deadline - time.monotonic()) <= 0:
-                    return taken
-                waiter = fetching._create_fetch_waiter()
-                await asyncio.wait([waiter], timeout=left)
-                if waiter.done():
-                    waiter.result()  # may say that something is not allowed
-                else:
-                    waiter.cancel()
-        return {}
+    def _listen(self) -> None:
+        """aiokafka tells those who wait after each answer that brought something, and what it cannot get over."""
+        self._ensure_consumer()._fetcher._create_fetch_waiter().add_done_callback(self._heard)
+
+    def _heard(self, waiter: asyncio.Future[None]) -> None:
+        if not waiter.cancelled() and (error := waiter.exception()):
+            self._fetched.fail(cast(Exception, error))
+        self._listen()
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._arrival is not None:
+            self.parent_loop.call_soon_threadsafe(self._arrived)
+
+    def _arrived(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+    def _refill(self) -> None:
+        fetching = self._ensure_consumer()._fetcher
+        self._fetched.refill()
+        fetching._notify(fetching._wait_consume_future)
+        self._tell()
+
+    async def fetched(self, active: Collection[TP], timeout: float) -> dict[TP, Sequence[Record]]:
+        """In the main loop: what has been fetched of these partitions by now, or what comes first within ``timeout``
+        seconds.
+        """
+        consumer = self._ensure_consumer()
+        if consumer._closed or consumer._fetcher._closed:
+            raise ConsumerStoppedError
+        with consumer._subscription.fetch_context():
+            if not (taken := self._fetched.take(active)):
+                self._arrival = arrival = self.parent_loop.create_future()
+                late = self.parent_loop.call_later(timeout, self._arrived)
+                try:
+                    if not (taken := self._fetched.take(active)):  # it may have come in between
+                        await arrival
+                        taken = self._fetched.take(active)
+                finally:
+                    self._arrival = None
+                    late.cancel()
+        if self._fetched.waiting:
+            self.thread_loop.call_soon_threadsafe(self._refill)
+        return taken
 
     async def seek_all(self, offsets: Mapping[TP, int]) -> None:
-        """Seeks in the consumer's own thread; partitions no longer assigned are passed over."""
+        """Seeks in the consumer's own thread; nothing that was fetched before is given any more. Partitions no longer
+        assigned are passed over.
+        """
+        for tp in offsets:
+            self._fetched.hold(tp)
         await self.call_thread(self._seek_all, dict(offsets))
 
     async def _seek_all(self, offsets: dict[TP, int]) -> None:
         consumer = self._ensure_consumer()
         assigned = consumer.assignment()
         for tp, offset in offsets.items():
+            self._fetched.release(tp)
             if tp in assigned:
-                self._fetched.forget(tp)
                 consumer.seek(tp, offset)
 
     def positions(self) -> dict[TP, int]:

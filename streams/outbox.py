@@ -62,7 +62,8 @@ class Outbox:
         self._pending: dict[int, OrderedDict[int, None]] = defaultdict(OrderedDict)
         self._number = 0
         self.acknowledged = 0
-        self._filled, self._loaded, self._moved = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._running = False
+        self._loaded, self._moved = asyncio.Event(), asyncio.Event()
 
     def put(self, source: int, topic: str, key: bytes, body: Body, done: Callable[[], None] | None = None) -> None:
         """Takes a record to be sent. ``done`` is called when it is acknowledged."""
@@ -71,7 +72,8 @@ class Outbox:
         self._pending[source][self._number] = None
         place = TopicPartition(topic, partition_of(key, self._partitions))
         self._letters[place].append(_Letter(source, self._number, key, body, done))
-        self._filled.set()
+        if self._running and place not in self._sending:
+            self._sending[place] = asyncio.create_task(self._send_all(place, self._letters[place]))
 
     def put_bulk(self, source: int, topic: str, records: Bulk, count: int, size: int) -> None:
         """Takes ``count`` records to be sent in batches, in order; a key chooses the partition where none is given.
@@ -86,25 +88,20 @@ class Outbox:
 
     async def run(self) -> None:
         """Sends until cancelled; an error that the producer could not get over goes to ``failed``."""
-        sending = [asyncio.create_task(self._send_letters()), asyncio.create_task(self._send_parcels())]
+        self._running = True
         try:
-            await asyncio.gather(*sending)
+            for place, letters in self._letters.items():
+                self._sending[place] = asyncio.create_task(self._send_all(place, letters))
+            await self._send_parcels()
         except Exception as error:
             self._failed(error)
         finally:
-            for task in [*sending, *self._sending.values()]:
+            self._running = False
+            for task in self._sending.values():
                 task.cancel()
 
-    async def _send_letters(self) -> None:
-        """Each partition of each topic has a batch under way; what comes meanwhile goes into its next one."""
-        while True:
-            await self._filled.wait()
-            self._filled.clear()
-            for place, letters in self._letters.items():
-                if letters and place not in self._sending:
-                    self._sending[place] = asyncio.create_task(self._send_all(place, letters))
-
     async def _send_all(self, place: TopicPartition, letters: deque[_Letter]) -> None:
+        """Each partition of each topic has a batch under way; what comes meanwhile goes into its next one."""
         try:
             while letters:
                 batch, sent = self._producer.create_batch(), list[_Letter]()

@@ -67,7 +67,7 @@ class Partition:
     def apply(self, kind: str, run: Run) -> None:
         """Folds a run and hands over what comes of it, without a pause in between."""
         outcome = self.succession.apply(kind, run.records)
-        self.next[kind] = max(self.next[kind], run.records[-1].offset + 1)
+        self.next[kind] = max(self.next[kind], run.end)
         self._take(outcome)
 
     def look_ahead(self, kind: str, records: Sequence[Record]) -> None:

@@ -8,7 +8,8 @@ fetch as aiokafka would have it: that bounds the memory.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import threading
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final
 
@@ -117,13 +118,19 @@ def _plain(data: bytes, at: int) -> bool:
 
 
 class Prefetched(OrderedDict[TopicPartition, Any]):
-    """aiokafka's fetched partitions, with a shelf before them. It belongs to the consumer's thread."""
+    """aiokafka's fetched partitions, with a shelf before them.
+
+    The dictionary belongs to the consumer's thread, which fills the shelf; from the shelf another thread takes.
+    """
 
     def __init__(self, look_ahead: Callable[[Any, Sequence[Record]], None]) -> None:
-        """``look_ahead`` is shown what comes onto the shelf."""
+        """``look_ahead`` is shown what comes onto the shelf, in the consumer's thread."""
         super().__init__()
         self._look_ahead = look_ahead
+        self._lock = threading.Lock()
         self._shelf: dict[TopicPartition, tuple[Any, Sequence[Record]]] = {}  # with aiokafka's assignment
+        self._held: set[TopicPartition] = set()
+        self._failed: deque[Exception] = deque()
 
     def __setitem__(self, place: TopicPartition, result: Any) -> None:
         if isinstance(result, fetcher.FetchResult):
@@ -133,41 +140,70 @@ class Prefetched(OrderedDict[TopicPartition, Any]):
                 self._shelve(place, result)
                 return
         super().__setitem__(place, result)
+        if isinstance(result, fetcher.FetchError):
+            self._failed.append(result._error)
 
     def clear(self) -> None:
         super().clear()
-        self._shelf.clear()
+        with self._lock:
+            self._shelf.clear()
 
-    def forget(self, place: TopicPartition) -> None:
-        """Lets go of what is on the shelf: something else is sought."""
-        self._shelf.pop(place, None)
+    def refill(self) -> None:
+        """Fills the shelf up with what waited, and forgets errors, so that their partitions are fetched again."""
+        for place, result in list(self.items()):
+            if isinstance(result, fetcher.FetchError):
+                self.pop(place)
+            elif place not in self._shelf:
+                self._shelve(place, self.pop(place))
+
+    def fail(self, error: Exception) -> None:
+        """Something went wrong that is no partition's alone."""
+        self._failed.append(error)
+
+    def release(self, place: TopicPartition) -> None:
+        """What is fetched from now on may be taken."""
+        with self._lock:
+            self._held.discard(place)
+            self._shelf.pop(place, None)
+
+    # For the thread that takes.
+    def hold(self, place: TopicPartition) -> None:
+        """Lets go of what is on the shelf and of all that comes until ``release``: something else is sought."""
+        with self._lock:
+            self._held.add(place)
+            self._shelf.pop(place, None)
 
     def take(self, places: Collection[TopicPartition]) -> dict[TopicPartition, Sequence[Record]]:
-        """What the shelf has of these, filled up with what waited; if that is nothing, what went wrong is raised."""
+        """What the shelf has of these; if that is nothing, what went wrong is raised."""
         taken = {}
-        for place in [place for place in self._shelf if place in places]:
-            assignment, piece = self._shelf.pop(place)
-            if assignment.active:
-                taken[place] = piece
-            if isinstance(self.get(place), fetcher.FetchResult):
-                self._shelve(place, self.pop(place))
-        if not taken:
-            for place in [place for place, error in self.items() if isinstance(error, fetcher.FetchError)]:
-                self.pop(place).check_raise()
+        with self._lock:
+            for place in [place for place in self._shelf if place in places]:
+                assignment, piece = self._shelf.pop(place)
+                if assignment.active:
+                    taken[place] = piece
+        if not taken and self._failed:
+            raise self._failed.popleft()
         return taken
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something for ``refill`` to do."""
+        return bool(self)
 
     def _shelve(self, place: TopicPartition, result: Any) -> None:
         records: _Records = result._partition_records
         try:
-            while result.check_assignment(place) and records.more:
+            while place not in self._held and result.check_assignment(place) and records.more:
                 piece = records.take()
                 result._update_position()
                 if piece:
                     self._look_ahead(place, piece)
-                    self._shelf[place] = result._assignment, piece
+                    with self._lock:
+                        if place not in self._held:
+                            self._shelf[place] = result._assignment, piece
                     break
         except Exception as error:  # raised where records are taken
-            super().__setitem__(place, fetcher.FetchError(error=error, backoff=0))
+            self[place] = fetcher.FetchError(error=error, backoff=0)
         else:
-            if result.has_more() and records.more:
+            if place not in self._held and result.has_more() and records.more:
                 super().__setitem__(place, result)

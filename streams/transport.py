@@ -15,6 +15,7 @@ pinned.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -27,7 +28,7 @@ from faust.transport import drivers
 from faust.transport.drivers import aiokafka as stock
 from faust.types import TP, ConsumerMessage
 
-from sensors.record import Record
+from sensors.record import Record, first_and_last
 from streams.consumer_thread import ConsumerThread
 from streams.tenure import Tenure
 
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 
 URL_SCHEME: Final = "runs"
 _PAUSE_S: Final = 0.02
+_WAIT_S: Final = 1.0
 _offset = attrgetter("offset")
 
 
@@ -55,21 +57,24 @@ class Positions(Protocol):
 
 
 class Run:
-    """Consecutive records of one partition; ``start`` is the offset that was due, ``epoch`` counts seeks."""
+    """Consecutive records of one partition; ``start`` is the offset that was due, ``end`` that after the last, and
+    ``epoch`` counts seeks.
+    """
 
-    __slots__ = ("epoch", "records", "start", "tp")
+    __slots__ = ("end", "epoch", "records", "start", "tp")
 
     def __init__(self, tp: TP, start: int, epoch: int, records: Sequence[Record]) -> None:
         self.tp, self.start, self.epoch, self.records = tp, start, epoch, records
+        self.end = first_and_last(records)[1] + 1
 
 
 class RunSchema(faust.Schema):
-    """Marks a topic as read in runs: ``event.value`` is a Run, its records a list or columns."""
+    """Marks a topic as read in runs: ``event.value`` is a list of Run, of a partition each."""
 
     def compile(self, app: Any, **_: Any) -> Any:
         async def decode(message: Any, *, propagate: bool = False) -> Any:
-            run, message.value = message.value, None  # Faust keeps messages for a while: let the records go
-            return app.create_event(None, run, None, message)
+            runs, message.value = message.value, None  # Faust keeps messages for a while: let the records go
+            return app.create_event(None, runs, None, message)
 
         return decode
 
@@ -126,32 +131,39 @@ class Consumer(stock.Consumer):
         self._back -= wanted
         await self._thread.seek_all(offsets)
 
-    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
-        # Faust resumes the partitions before it seeks, and clears the queues after that: fetch when all
-        # is over. And it hands its live set to the other thread, where an emptied set would mean "all
-        # partitions": copy it.
-        active = set(active_partitions or ())
-        if self.app.rebalancing or not active:
-            await self.sleep(_PAUSE_S)
-            return {}
-        return await super()._getmany(active, timeout)
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Hands over what comes until told to stop; Faust's own makes four tasks for each event."""
+        while not (self.should_stop or fetcher.should_stop):
+            async for tp, message in self.getmany(timeout=_WAIT_S):
+                if self.app.flow_control.is_active() and self._has_room(message.topic):
+                    await self.callback(message)
+                else:
+                    await self.wait_first(self.callback(message), self.suspend_flow.wait())
+                self._read_offset[tp] = message.offset
+            await asyncio.sleep(0)
 
-    async def _wait_next_records(self, timeout: float) -> Any:
-        if self.flow_active and not self._get_active_partitions():
-            await self.sleep(_PAUSE_S)  # Faust sleeps for 1 s
-            return {}, set()
-        return await super()._wait_next_records(timeout)
+    def _has_room(self, topic: str) -> bool:
+        return not any(channel.queue.full() for channel in self.app.topics._topic_name_index[topic])
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+        """An event for each topic that has something: a list of runs."""
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow.wait())
         if self._back:
             await self._seek_where(self._back.copy())
         generation, epoch = self.app.consumer_generation_id, self.epoch.copy()
-        fetched, _ = await self._wait_next_records(timeout)
+        # Faust resumes the partitions before it seeks, and clears the queues after that: fetch when all is over.
+        active = self._get_active_partitions()
+        if self.app.rebalancing or not active:
+            await self.sleep(_PAUSE_S)
+            return
+        fetched = await self._thread.fetched(active, timeout)
         if self.should_stop:
             return
         if not fetched:
             self._look_for_lost()
             return
+        runs: dict[str, list[Run]] = {}
         for tp, records in fetched.items():
             if (
                 not self.flow_active
@@ -161,23 +173,23 @@ class Consumer(stock.Consumer):
                 self.seek_back(tp)  # fetched across a seek: whether before or after it cannot be told
             elif records := self._from_next(tp, records):
                 run = Run(tp, self._next[tp], self.epoch[tp], records)
-                self._next[tp] = records[-1].offset + 1
-                yield tp, self._to_message(tp, run)
+                self._next[tp] = run.end
+                runs.setdefault(tp.topic, []).append(run)
+        for of_topic in runs.values():
+            yield of_topic[-1].tp, self._to_message(of_topic[-1].tp, of_topic)
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
-        """An event for Faust at a run's last offset."""
-        run: Any = record
-        last = run.records[-1]
-        stamp = (last.timestamp or 0) / 1000
+        """An event for Faust, at the last offset of the last of these runs."""
+        runs: Any = record
         return ConsumerMessage(
             tp.topic,
             tp.partition,
-            last.offset,
-            stamp,
+            runs[-1].end - 1,
+            0.0,  # for windows, of which there are none
             0,
             [],
             None,
-            run,
+            runs,
             None,
             tp=tp,
             generation_id=self.app.consumer_generation_id,
@@ -204,12 +216,13 @@ class Consumer(stock.Consumer):
         due = self._next.get(tp)
         if due is None:  # no fold for it (yet)
             return []
-        if records[0].offset < due:
-            if records[-1].offset < due:  # not there, so aiokafka started over
+        first, last = first_and_last(records)
+        if first < due:
+            if last < due:  # not there, so aiokafka started over
                 self.positions.cut_short(tp, due)
             records = records[bisect_left(records, due, key=_offset) :]
-        if records and records[0].offset > due:
-            hole = (due, records[0].offset)
+        if records and (first := first_and_last(records)[0]) > due:
+            hole = (due, first)
             if self._holes.get(tp) != hole:
                 self._holes[tp] = hole
                 self.seek_back(tp)

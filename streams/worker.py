@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -42,6 +43,7 @@ from streams.worker_metrics import WorkerMetrics
 _SESSION_S, _USUAL_SESSION_S = 2.0, 6.0
 _RUN_RECORDS = 5000  # at most in one run; 1 MB of a partition's records usually ends it before that
 STUCK_S = 60.0  # so long may a partition with something to read stand still
+_LONG_RUN = 50  # records, after which others have a turn
 _STOP_S = 5.0
 _BATCH_BYTES = 500_000
 
@@ -201,12 +203,15 @@ class Worker:
         return app
 
     def _agent(self, kind: str) -> Callable[[Any], Any]:
-        async def fold(runs: Any) -> None:
-            async for run in runs:
+        async def fold(events: Any) -> None:
+            async for runs in events:
                 # Faust acknowledges an event whose agent raises, and carries on: nothing may be raised here.
                 try:
-                    await self._outbox.room()
-                    self._take(kind, run)
+                    for run in runs:
+                        await self._outbox.room()
+                        self._take(kind, run)
+                        if len(run.records) > _LONG_RUN:
+                            await asyncio.sleep(0)
                 except Exception as error:
                     self._fail(error)
 
@@ -239,6 +244,7 @@ class Worker:
         """The end of a rebalance; then Faust seeks and reads on."""
         try:
             await self._holdings.take(cast(transport.Consumer, self._app.consumer))
+            gc.freeze()  # what was loaded stays: to look through it at each collection would hold up alerts for 30 ms
             self.metrics.rebalances.inc()
         except Exception as error:
             self._fail(error)

@@ -47,9 +47,9 @@ class WorkerMetrics:
         self.ticks = Count("kapok_ticks", "Seconds for which this worker has written the clock.", registry=own)
         self.rebalances = Count("kapok_rebalances", "Times that partitions were assigned.", registry=own)
         self.folding = Count("kapok_fold_seconds", "Time spent folding.", registry=own)
-        for kind in KINDS:  # from 0 on, so that the first one counts as a rise too
-            for grade in GRADES:
-                self._readings.labels(kind, grade)
+        # from 0 on, so that the first one counts as a rise too
+        self._graded = {(kind, grade): self._readings.labels(kind, grade) for kind in KINDS for grade in GRADES}
+        for kind in KINDS:
             for reason in REASONS:
                 self._rejected.labels(kind, reason)
 
@@ -98,8 +98,8 @@ class WorkerMetrics:
 
     def folded(self, outcome: Outcome) -> None:
         """What a run of records has come to."""
-        for (kind, grade), count in outcome.graded.items():
-            self._readings.labels(kind, grade).inc(count)
+        for graded, count in outcome.graded.items():
+            self._graded[graded].inc(count)
         if outcome.rejected:
             reasons = Counter((one.topic, one.reason) for one in outcome.rejected)
             for kind in KINDS:

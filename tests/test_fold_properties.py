@@ -19,6 +19,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from strategies import EVENING, Scenario, line, rules_file, scenario, scenarios, smallest, tick
 
+from alerts import kernels
 from sensors import scanner, senml
 from sensors.errors import InputError
 from sensors.record import Record
@@ -36,6 +37,7 @@ def scanners(request):
         if request.param == "python":
             patch.setattr(scanner, "Scanner", scanner.PythonScanner)
             patch.setattr(senml, "_latest_of_clean", senml.latest_of_clean)
+            patch.setattr(kernels, "compiled", None)
         yield
 
 

@@ -61,7 +61,10 @@ class Log:
             )
 
     def take(self) -> list[int]:
-        return [record.offset for record in self.fetched.take({PLACE}).get(PLACE, ())]
+        """As the worker does: what is there, and then what waited takes its place."""
+        taken = [record.offset for record in self.fetched.take({PLACE}).get(PLACE, ())]
+        self.fetched.refill()
+        return taken
 
     def rest(self) -> list[int]:
         found: list[int] = []
@@ -105,10 +108,13 @@ async def test_what_was_fetched_before_a_seek_is_not_given() -> None:
     log = Log([(10, PLAIN)] * 3)
     log.fetch(1)
     log.fetch(1)
-    log.fetched.forget(PLACE)
+    log.fetched.hold(PLACE)
+    assert log.take() == []
+    log.fetch(1)
+    assert log.take() == []
+    log.fetched.release(PLACE)
     log.state.seek(5)
     assert log.take() == []
-    log.fetched.pop(PLACE, None)
     log.fetch(1)
     assert log.take() == list(range(5, 10))
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from alerts import parameters
+from alerts import kernels, parameters
 from alerts.batch import Batch, BySensor
 from alerts.levels import NEVER, Floats, round6_all, scan
 from alerts.rules.rule import SensorRule
@@ -49,7 +49,9 @@ class Level(SensorRule):
         self.unit = QUANTITIES[self.rule.kind][self.rule.quantity] or "/"
         self._for: int | None = getattr(self.rule, "for_", None)
         self._quantity = list(QUANTITIES[self.rule.kind]).index(self.rule.quantity)
+        self._plain = self._for is None  # each reading is judged by itself
         self._levels = sorted({level for ladder in self.ladders for level in ladder.thresholds})
+        self._codes = np.array(self._levels, np.int8)
         shape = (len(self._levels), len(self.sites))
         self._up_from, self._down_from = np.full(shape, np.inf), np.full(shape, np.inf)
         for site, ladder in enumerate(self.ladders):
@@ -62,6 +64,17 @@ class Level(SensorRule):
         self._run = np.full(shape, NEVER, np.int64)
 
     def readings(self, batch: Batch) -> None:
+        if kernels.compiled is None or not self._plain:
+            self._by_sensor(batch)
+            return
+        of = batch.grade, batch.quantities, self._quantity
+        ladder = self._codes, self._up_from, self._down_from, self._lowest
+        for row, old, new, x in kernels.compiled.level_steps(batch.channel, batch.value, *of, *ladder, self.step.level):
+            site, source = int(batch.sensor[row]), batch.records[int(batch.record[row])]
+            self.move(site, new, int(batch.time[row]), x, self.ladders[site].threshold(old, new), source)
+        kernels.compiled.mark_used(batch.channel, batch.time, *of, self.step.used)
+
+    def _by_sensor(self, batch: Batch) -> None:
         by_sensor = batch.good_by_sensor(self._quantity)
         if not len(by_sensor.sensor):
             return

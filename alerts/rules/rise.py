@@ -39,6 +39,7 @@ class Rise(Level):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        self._plain = False
         # per sensor the readings that are or can yet become the smallest of the window: times and values rise
         self._lows: list[deque[tuple[int, float]]] = [deque() for _ in range(len(self.sites))]
 
