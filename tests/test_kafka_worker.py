@@ -25,8 +25,10 @@ from sensors.errors import RunError
 from streams import topics, transport
 from streams.apache_kafka import ApacheKafka, missing
 from streams.child import Child
+from streams.consumer_thread import ConsumerThread
 from streams.embedded_broker import EmbeddedBroker
 from streams.partition import Partition
+from streams.prefetch import Prefetched
 from streams.worker import Worker
 
 pytest_plugins = ["brokers"]
@@ -140,28 +142,28 @@ class Running:
 def faults(broker: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     """Runs get lost before and after the transport has looked at them, or come twice."""
     rng, counts = Random(1), Counter[str]()
-    wait, getmany = transport.Consumer._wait_next_records, transport.Consumer.getmany
+    fetch, getmany = ConsumerThread.fetched, transport.Consumer.getmany
 
-    async def lossy_wait(self: transport.Consumer, timeout: float) -> Any:
-        fetched, active = await wait(self, timeout)
-        for tp in list(fetched or ()):
+    async def lossy_fetch(self: ConsumerThread, active: Any, timeout: float) -> Any:
+        fetched = await fetch(self, active, timeout)
+        for tp in list(fetched):
             if rng.random() < 0.2:
                 counts["lost before"] += 1
                 del fetched[tp]
-        return fetched, active
+        return fetched
 
     async def lossy_getmany(self: transport.Consumer, timeout: float) -> AsyncIterator[tuple[Any, Any]]:
         async for tp, message in getmany(self, timeout):
             if rng.random() < 0.2:
                 counts["lost after"] += 1
                 continue
-            run = message.value
+            runs = message.value
             yield tp, message
             if rng.random() < 0.1:
                 counts["twice"] += 1
-                yield tp, self._to_message(tp, run)
+                yield tp, self._to_message(tp, runs)
 
-    monkeypatch.setattr(transport.Consumer, "_wait_next_records", lossy_wait)
+    monkeypatch.setattr(ConsumerThread, "fetched", lossy_fetch)
     monkeypatch.setattr(transport.Consumer, "getmany", lossy_getmany)
     yield counts
     assert min(counts[what] for what in ("lost before", "lost after", "twice")) > 0
@@ -228,12 +230,8 @@ async def test_a_partition_that_stands_still_ends_the_worker(
 ) -> None:
     """Something stopped fetching without a word, as Faust's consumers have been seen to do."""
 
-    async def nothing(self: transport.Consumer, timeout: float) -> Any:
-        await asyncio.sleep(0.01)
-        return {}, set()
-
     async with Running(files, embedded_broker, prefix, stuck_s=4.0) as running:
-        monkeypatch.setattr(transport.Consumer, "_wait_next_records", nothing)
+        monkeypatch.setattr(Prefetched, "take", lambda self, places: {})
         producer = AIOKafkaProducer(bootstrap_servers=embedded_broker)
         await producer.start()
         await producer.send_and_wait(prefix + "readings.rain", tick(0), CLOCK_KEY, 3)
