@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
+import io
 import sys
 
 import typer
 from rich.console import Console
 
-from sensors.errors import InputError, RunError
+from sensors.errors import NO_ROOM, InputError, RunError
 from streams.commands.access import access
 from streams.commands.alerts import app as alerts
 from streams.commands.archive import archive
@@ -26,8 +26,6 @@ from streams.commands.simulate import simulate
 from streams.commands.worker import worker
 from streams.ending import last_words
 from streams.log_lines import plain_logs
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
     name="kapok",
@@ -48,6 +46,9 @@ app.add_typer(directory, name="directory")
 def main() -> None:
     """The ``kapok`` command."""
     plain_logs()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without arrows or Chinese still gets the rest
     stderr = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         app()
@@ -60,7 +61,7 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(141)
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in NO_ROOM:
             raise
         told = RunError(
             f"cannot be written: {error.strerror} (what is there of it is not whole: make room, call it again)"
