@@ -57,7 +57,8 @@ def read_alerts(path: Path) -> list[Body]:
     except compressed.ERRORS as error:
         raise InputError(f"cannot read the alerts: {compressed.reason(error)}", file=path) from error
     except (msgspec.DecodeError, KeyError) as error:
-        raise InputError(f"not an alert: {error}", file=path, line=number) from error
+        what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"not an alert: {what}", file=path, line=number) from error
     return bodies
 
 
