@@ -91,3 +91,9 @@ def test_the_difference_is_shown_in_a_terminal_that_has_no_arrows_too(short: Pat
     assert code == 1
     assert b"the alerts differ: 0 missing, 4 not expected, 0 changed" in said
     assert b"flood-depth  GZ-TH-0001  normal ? red" in said
+
+
+def test_alerts_for_a_closed_standard_output_are_no_difference(short: Path) -> None:
+    command = f"{sys.executable} -m streams replay {short} --out - >&-"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.strip()) == (2, "kapok: - is standard output, which is closed")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
+import traceback
+from typing import NoReturn
 
 import typer
 from rich.console import Console
@@ -62,9 +64,17 @@ def main() -> None:
         sys.exit(141)
     except OSError as error:
         if error.errno not in NO_ROOM:
-            raise
+            _broke()
         told = RunError(
             f"cannot be written: {error.strerror} (what is there of it is not whole: make room, call it again)"
         )
         stderr.print(last_words(told), markup=False)
         sys.exit(told.exit_code)
+    except Exception:
+        _broke()
+
+
+def _broke() -> NoReturn:
+    """A fault of kapok's own: shown whole, and not taken for alerts that differ, which is what Python's own 1 says."""
+    traceback.print_exc()
+    sys.exit(RunError.exit_code)

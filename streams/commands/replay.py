@@ -174,6 +174,8 @@ def _bar(name: str) -> Iterator[OnProgress | None]:
 def _write(path: Path, lines: list[bytes]) -> None:
     try:
         if str(path) == "-":
+            if sys.stdout is None:
+                raise InputError("- is standard output, which is closed")
             sys.stdout.buffer.write(b"".join(line + b"\n" for line in lines))
             sys.stdout.buffer.flush()
             return
