@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from alerts.alert import order
-from sensors.capture import open_binary
+from sensors import compressed
 from sensors.errors import InputError
 
 _LEFT_OUT = ("ruleset", "message")
@@ -47,17 +47,18 @@ def read_alerts(path: Path) -> list[Body]:
     bodies: list[Body] = []
     number = 0
     try:
-        with open_binary(path) as file:
+        with compressed.open_binary(path) as file:
             for line in file:
                 number += 1
                 if not line.isspace():
                     body = msgspec.json.decode(line, type=dict[str, Any])
                     _ = order(body), body["id"]
                     bodies.append(body)
-    except OSError as error:
-        raise InputError(f"cannot read the alerts: {error.strerror}", file=path) from error
+    except compressed.ERRORS as error:
+        raise InputError(f"cannot read the alerts: {compressed.reason(error)}", file=path) from error
     except (msgspec.DecodeError, KeyError) as error:
-        raise InputError(f"not an alert: {error}", file=path, line=number) from error
+        what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"not an alert: {what}", file=path, line=number) from error
     return bodies
 
 

@@ -22,24 +22,31 @@ NEVER = -(1 << 62)  # a time before all others, in ms
 FOREVER = 1 << 62
 
 MOST = float(np.finfo(np.float64).max)  # of an x: JSON has no infinity
-_EXACT = float(1 << 33)  # from here on floats are further apart than 10⁻⁶, so rounding changes nothing
+_FINE = float(1 << 20)  # below it x·10⁶ is off by less than 10⁻⁴
+_SURE = 0.4999
 
 Times = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
 def round6(x: float) -> float:
-    """x rounded to 6 decimals, half to even on x·10⁶; the same as ``round6_all`` bit for bit."""
-    return round(x * 1e6) / 1e6 if -_EXACT < x < _EXACT else x
+    """x rounded to 6 decimals, as Python rounds: by x itself, not by x·10⁶, which is half where x only nearly is."""
+    return round(float(x), 6)
 
 
 def round6_all(x: Floats) -> Floats:
-    """An array rounded to 6 decimals."""
-    with np.errstate(over="ignore"):  # of numbers so big nothing is rounded
-        rounded = np.rint(x * 1e6)
+    """An array rounded to 6 decimals; the same as ``round6`` bit for bit."""
+    with np.errstate(over="ignore", invalid="ignore"):  # of numbers so big nothing is rounded
+        scaled = x * 1e6
+        rounded = np.rint(scaled)
+        scaled -= rounded
     rounded /= 1e6
-    big = np.abs(x) >= _EXACT
-    return np.where(big, x, rounded) if big.any() else rounded
+    # within its own error of a half, x·10⁶ does not tell which way to go; nor does it where it is not finite
+    sure = np.abs(scaled) < _SURE
+    sure &= np.abs(rounded) < _FINE
+    if not sure.all():
+        rounded[~sure] = [round(v, 6) for v in x[~sure].tolist()]
+    return rounded
 
 
 class Ladder:

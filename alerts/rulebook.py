@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from alerts.levels import LEVEL_NAMES
 from alerts.parameters import Number, Parameters, duration_ms
 from alerts.rules import TYPES
 from alerts.rules.rule import Site
@@ -83,15 +84,12 @@ class Rulebook:
 
     def check(self, catalogue: Catalogue) -> None:
         """What rules and catalogue ask of each other: InputError where a rule cannot work on a site."""
-        for number, rule in enumerate(self.rules):
+        for rule in self.rules:
             for site in _sites(catalogue):
                 try:
                     TYPES[rule.type].check(rule, site, catalogue)
                 except ValueError as error:
-                    what = f"rule {rule.id}: {error}"
-                    raise InputError(
-                        what, file=self._where.file, line=self._where.line_of_item("rule", number)
-                    ) from error
+                    raise catalogue.error(site.id, f"rule {rule.id}: {error}") from error
 
     def warnings(self, catalogue: Catalogue) -> list[str]:
         """What is allowed, and likely to be regretted."""
@@ -155,7 +153,7 @@ def _rules(tables: Any, where: Source) -> list[Parameters]:
         try:
             rule = model.model_validate({"kind": model.kinds[0], **table} if len(model.kinds) == 1 else table)
         except ValidationError as error:
-            field, what = first_problem(error)
+            field, what = first_problem(error, LEVEL_NAMES)
             at = where.line_of(field, after=line) or line
             raise InputError(f"{name}: {what}", file=where.file, line=at) from error
         if rule.kind not in rule.kinds:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,15 @@ class Source:
         return self.line_matching(rf"\s*{key}\s*[=.]", after=above) or own if above else own
 
 
-def first_problem(error: ValidationError) -> tuple[str, str]:
-    """(top-level field, message in words) of the first thing that pydantic found wrong."""
+def first_problem(error: ValidationError, names: Sequence[str] = ()) -> tuple[str, str]:
+    """(top-level field, message in words) of the first thing that pydantic found wrong.
+
+    ``names`` stand for the numbers that they have been read as.
+    """
     problem = error.errors()[0]
-    path = ".".join(str(part) for part in problem["loc"])
+    path = ".".join(
+        names[part] if isinstance(part, int) and part < len(names) else str(part) for part in problem["loc"]
+    )
     field = str(problem["loc"][0]) if problem["loc"] else ""
     what = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-import gzip
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Annotated, Any, cast
+from typing import Annotated, Any
 
 import msgspec
-import zstandard
 
+from sensors import compressed
 from sensors.errors import InputError
 
 BLOCK = 1 << 22  # bytes
@@ -47,17 +46,6 @@ class Line(msgspec.Struct, omit_defaults=True):
         return tuple((name, value.encode()) for name, value in self.headers.items() if isinstance(value, str))
 
 
-def open_binary(path: str | Path, mode: str = "rb") -> IO[bytes]:
-    """Opens a file that is plain, ``.gz`` or ``.zst`` by its name."""
-    name = str(path)
-    if name.endswith(".gz"):
-        return cast(IO[bytes], gzip.open(path, mode, compresslevel=3))
-    if name.endswith(".zst"):
-        stream = zstandard.open(path, mode)
-        return cast(IO[bytes], io.BufferedReader(stream, 1 << 20) if "r" in mode else stream)
-    return cast(IO[bytes], open(path, mode))
-
-
 def read(path: str | Path) -> Iterator[Line]:
     """The lines of a capture, in order; InputError with file and line where one is broken."""
     for first, text in blocks(path):
@@ -69,7 +57,7 @@ def blocks(path: str | Path) -> Iterator[tuple[int, bytes]]:
     """A capture in blocks of whole lines, each with the number of its first line."""
     number = 1
     try:
-        with open_binary(path) as file:
+        with compressed.open_binary(path) as file:
             rest = b""
             while block := file.read(BLOCK):
                 end = block.rfind(b"\n") + 1
@@ -81,11 +69,9 @@ def blocks(path: str | Path) -> Iterator[tuple[int, bytes]]:
                     rest += block
             if rest:
                 yield number, rest
-    except (OSError, EOFError, zstandard.ZstdError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(
-            f"cannot read the capture: {reason}", file=path, line=number if number > 1 else None
-        ) from error
+    except compressed.ERRORS as error:
+        what = f"cannot read the capture: {compressed.reason(error)}"
+        raise InputError(what, file=path, line=number if number > 1 else None) from error
 
 
 def lines(text: bytes, first: int, path: str | Path) -> Iterator[tuple[int, Line]]:
@@ -108,14 +94,14 @@ def lines(text: bytes, first: int, path: str | Path) -> Iterator[tuple[int, Line
 def contains(path: str | Path, text: bytes) -> bool:
     """Whether the bytes occur anywhere in the capture."""
     try:
-        with open_binary(path) as file:
+        with compressed.open_binary(path) as file:
             tail = b""
             while chunk := file.read(1 << 22):
                 if text in tail + chunk:
                     return True
                 tail = chunk[-len(text) :]
-    except (OSError, EOFError, zstandard.ZstdError) as error:
-        raise InputError(f"cannot read the capture: {getattr(error, 'strerror', None) or error}", file=path) from error
+    except compressed.ERRORS as error:
+        raise InputError(f"cannot read the capture: {compressed.reason(error)}", file=path) from error
     return False
 
 
@@ -124,7 +110,7 @@ class Writer:
 
     def __init__(self, path: str | Path) -> None:
         try:
-            self._file = open_binary(path, "wb")
+            self._file = compressed.open_binary(path, "wb")
         except OSError as error:
             raise InputError(f"cannot write the capture: {error.strerror}", file=path) from error
         self._encode = msgspec.json.Encoder().encode

@@ -66,8 +66,14 @@ class Catalogue:
     ``digest`` is the SHA-256 of the file: it goes into each alert's ``ruleset``.
     """
 
-    def __init__(self, sensors: dict[str, Sensor], places: dict[str, Place], digest: bytes) -> None:
-        self.sensors, self.places, self.digest = sensors, places, digest
+    def __init__(
+        self,
+        sensors: dict[str, Sensor],
+        places: dict[str, Place],
+        digest: bytes,
+        file: str | Path | None = None,
+    ) -> None:
+        self.sensors, self.places, self.digest, self._file = sensors, places, digest, file
         self.kinds_at: dict[str, set[str]] = {}
         for sensor in sensors.values():
             self.kinds_at.setdefault(sensor.place, set()).add(sensor.kind)
@@ -114,11 +120,19 @@ class Catalogue:
                 sensors[site.id] = site
             else:
                 places[site.id] = site
-        catalogue = cls(sensors, places, hashlib.sha256(raw).digest())
+        catalogue = cls(sensors, places, hashlib.sha256(raw).digest(), file)
         problem = catalogue._first_problem()
         if problem:
             raise InputError(problem[1], file=file, line=_line_of(raw, problem[0]), hint=problem[2])
         return catalogue
+
+    def error(self, site_id: str, what: str) -> InputError:
+        """Says that something is wrong with a site, and where that is: in the file, if it came from one."""
+        try:
+            line = None if self._file is None else _line_of(Path(self._file).read_bytes(), site_id)
+        except OSError:  # gone since it was read
+            line = None
+        return InputError(what, file=self._file or "the catalogue", line=line)
 
     def _first_problem(self) -> tuple[str, str, str] | None:
         """(site id, what, what to do) of the first rule between features that is broken."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import itertools
 import math
@@ -13,11 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, BinaryIO, cast
 
 import numpy as np
-import zstandard
 
+from sensors import compressed
 from sensors.catalogue import ID, Catalogue
 from sensors.csv_layout import Layout, ValueColumn
 from sensors.errors import InputError
@@ -70,7 +68,7 @@ class CsvImport:
 
         try:
             with open(path, "rb") as raw:
-                text = io.TextIOWrapper(_uncompressed(raw, str(path)), layout.encoding, newline="")
+                text = io.TextIOWrapper(compressed.uncompressed(raw, str(path)), layout.encoding, newline="")
                 lines = _Lines(text, layout)
                 rows = csv.reader(lines, delimiter=layout.delimiter, strict=True)
                 self._table(rows, lambda: advance(raw.tell()))
@@ -83,8 +81,8 @@ class CsvImport:
             raise wrong(f"not CSV: {error}", "is --delimiter right?") from error
         except LookupError as error:
             raise InputError(f"--encoding {layout.encoding}: {error}") from error
-        except (OSError, EOFError, zstandard.ZstdError) as error:
-            raise wrong(f"cannot read it: {getattr(error, 'strerror', None) or error}") from error
+        except compressed.ERRORS as error:
+            raise wrong(f"cannot read it: {compressed.reason(error)}") from error
 
     def _table(self, rows: Iterable[list[str]], progress: Callable[[], None]) -> None:
         columns: _Columns | None = None
@@ -256,9 +254,3 @@ class _Lines:
 
 def _in_column(column: str, error: InputError) -> InputError:
     return InputError(f"column {column!r}: {error.what}", hint=error.hint)
-
-
-def _uncompressed(raw: IO[bytes], name: str) -> IO[bytes]:
-    if name.endswith(".gz"):
-        return cast(IO[bytes], gzip.open(raw))
-    return zstandard.open(cast(BinaryIO, raw)) if name.endswith(".zst") else raw

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from examples import CALL, DEAD, DEPTH, STEP, ms, readings, series, sites, tick
 
 pytest_plugins = ["examples"]
@@ -25,6 +27,19 @@ def test_numbers_are_compared_after_rounding_to_6_decimals(changes):
     rule = DEPTH | {"levels": {"red": 0.3}, "hysteresis": 0.1}
     lines = series("F1/depth", ("05:00", 0.2999994), ("05:01", 0.1 + 0.2), ("05:02", 0.1999996), ("05:03", 0.1999994))
     assert changes(lines, rule) == ["05:01:00 F1 0>4 0.3/0.3", "05:03:00 F1 4>0 0.199999/0.3"]
+
+
+def test_it_is_the_number_itself_that_is_rounded(changes):
+    # As decimals all end in a 5; as the floats that they are, they lie beside the middle, on either side of it.
+    values = [0.3000005, 0.3000015, 0.3000025, 0.3000035, 0.3000045, 0.3000055]
+    lines = [
+        line
+        for n, v in enumerate(values)
+        for line in series("F1/depth", (f"05:{2 * n:02}", v), (f"05:{2 * n + 1:02}", 0))
+    ]
+    rounded = [float(Decimal(v).quantize(Decimal("0.000001"))) for v in values]
+    found = [float(c.split()[3].split("/")[0]) for c in changes(lines, DEPTH | {"levels": {"red": 0.3}})]
+    assert found[::2] == rounded
 
 
 def test_a_sites_overrides_replace_the_whole_table(changes):

@@ -8,12 +8,13 @@ from typing import Any, ClassVar, NamedTuple, get_type_hints
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from alerts import parameters
 from alerts.batch import Batch
-from alerts.levels import Change, Ladder
+from alerts.levels import LEVEL_NAMES, Change, Ladder
 from alerts.roster import Roster, Sites
+from alerts.source import first_problem
 from alerts.table import Table
 from sensors.catalogue import Catalogue, Place, Sensor
 from sensors.record import Record
@@ -151,8 +152,9 @@ class Rule:
             return getattr(rule, rule.table)
         try:
             return _table_type(rule.__class__).validate_python(site.overrides[rule.id])
-        except ValueError as error:
-            raise ValueError(f"the override at {site.id} is not a table of `{rule.table}`: {error}") from error
+        except ValidationError as error:
+            problem = first_problem(error, LEVEL_NAMES)[1]
+            raise ValueError(f"the override at {site.id} is not a table of `{rule.table}`: {problem}") from error
 
     @classmethod
     def applies(cls, rule: Any, site: Site, catalogue: Catalogue) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import errno
+import io
 import sys
+import traceback
+from typing import NoReturn
 
 import typer
 from rich.console import Console
 
-from sensors.errors import InputError, RunError
+from sensors.errors import NO_ROOM, InputError, RunError
 from streams.commands.access import access
 from streams.commands.alerts import app as alerts
 from streams.commands.archive import archive
@@ -26,8 +28,6 @@ from streams.commands.simulate import simulate
 from streams.commands.worker import worker
 from streams.ending import last_words
 from streams.log_lines import plain_logs
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
     name="kapok",
@@ -48,6 +48,9 @@ app.add_typer(directory, name="directory")
 def main() -> None:
     """The ``kapok`` command."""
     plain_logs()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without arrows or Chinese still gets the rest
     stderr = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         app()
@@ -60,10 +63,18 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(141)
     except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
+        if error.errno not in NO_ROOM:
+            _broke()
         told = RunError(
             f"cannot be written: {error.strerror} (what is there of it is not whole: make room, call it again)"
         )
         stderr.print(last_words(told), markup=False)
         sys.exit(told.exit_code)
+    except Exception:
+        _broke()
+
+
+def _broke() -> NoReturn:
+    """A fault of kapok's own: shown whole, and not taken for alerts that differ, which is what Python's own 1 says."""
+    traceback.print_exc()
+    sys.exit(RunError.exit_code)

@@ -20,9 +20,9 @@ from alerts.alert import iso
 from alerts.comparison import Body, Comparison
 from alerts.edition import Edition, recorded
 from alerts.levels import LEVEL_NAMES
-from sensors import capture as captures
+from sensors import compressed
 from sensors.connection import forget_settings
-from sensors.errors import InputError
+from sensors.errors import NO_ROOM, InputError, RunError
 from sensors.seal import Seal
 from streams.commands.options import RulesOption, SitesOption, catalogue_of, rulebook_of, time_ms
 from streams.commands.progress import bar
@@ -85,7 +85,8 @@ def replay(
     other = None if against is None else rulebook_of(against)
     until_ms = time_ms(until, "--until")
     if not capture.is_file():
-        raise InputError("cannot read the capture: no such file", file=capture)
+        what = "it is not a file" if capture.exists() else "no such file"
+        raise InputError(f"cannot read the capture: {what}", file=capture)
     seal = Seal.configured()
     editions = recorded(capture, seal) if sites is None and rules is None else None
     people = Files(routes, directory).read()[0] if oncall is not None else None
@@ -173,12 +174,16 @@ def _bar(name: str) -> Iterator[OnProgress | None]:
 def _write(path: Path, lines: list[bytes]) -> None:
     try:
         if str(path) == "-":
+            if sys.stdout is None:
+                raise InputError("- is standard output, which is closed")
             sys.stdout.buffer.write(b"".join(line + b"\n" for line in lines))
             sys.stdout.buffer.flush()
             return
-        with captures.open_binary(path, "wb") as file:
-            file.writelines(line + b"\n" for line in lines)
+        with compressed.open_binary(path, "wb") as file:
+            file.write(b"".join(line + b"\n" for line in lines))
     except OSError as error:
+        if error.errno in NO_ROOM:
+            raise RunError(f"{path}: cannot write: {error.strerror}") from error
         raise InputError(f"cannot write: {error.strerror}", file=path) from error
 
 

@@ -50,7 +50,7 @@ def partition(zone: str, partitions: int) -> int:
 
 
 def round6(x: float) -> float:
-    return round(x * 1e6) / 1e6 if abs(x) < 2**33 else x
+    return round(x, 6)
 
 
 def number(x: float) -> float:
