@@ -6,16 +6,27 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 
-#define EXACT 8589934592.0 /* 2^33, as in alerts/levels.py */
+#define FINE 1048576.0 /* 2^20: below it x * 1e6 is off by less than 1e-4 */
+#define SURE 0.4999
 #define MANY 2000          /* readings for which it pays to let other threads work meanwhile */
 
 enum { GOOD, HELD, LATE, DUPLICATE };
 
+/* x rounded to 6 decimals, by its own digits where x * 1e6 does not tell which way to go: alerts/levels.py. */
 static double
 round6(double x)
 {
-    return fabs(x) >= EXACT ? x : rint(x * 1e6) / 1e6;
+    double scaled = x * 1e6, rounded = rint(scaled);
+    if (fabs(scaled - rounded) < SURE && fabs(rounded) < FINE * 1e6)
+        return rounded / 1e6;
+    if (!(fabs(x) < 1e17)) /* a whole number, or none */
+        return x;
+    char digits[32];
+    snprintf(digits, sizeof digits, "%.6f", x);
+    return strtod(digits, NULL);
 }
 
 /* ---- arguments: contiguous arrays ---- */
