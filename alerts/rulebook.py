@@ -44,6 +44,7 @@ class Rulebook:
     ) -> None:
         self.rules, self.limits, self.timezone, self.grace_ms = rules, limits, timezone, grace_ms
         self.digest, self._where = digest, where
+        self._fits: Catalogue | None = None  # the last one that it was checked with
 
     def without_rules(self) -> Rulebook:
         """Its limits alone."""
@@ -83,6 +84,8 @@ class Rulebook:
 
     def check(self, catalogue: Catalogue) -> None:
         """What rules and catalogue ask of each other: InputError where a rule cannot work on a site."""
+        if self._fits is catalogue:  # each partition's fold asks, and it is nine tenths of making one
+            return
         for number, rule in enumerate(self.rules):
             for site in _sites(catalogue):
                 try:
@@ -92,6 +95,7 @@ class Rulebook:
                     raise InputError(
                         what, file=self._where.file, line=self._where.line_of_item("rule", number)
                     ) from error
+        self._fits = catalogue
 
     def warnings(self, catalogue: Catalogue) -> list[str]:
         """What is allowed, and likely to be regretted."""
