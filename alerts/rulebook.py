@@ -45,6 +45,7 @@ class Rulebook:
     ) -> None:
         self.rules, self.limits, self.timezone, self.grace_ms = rules, limits, timezone, grace_ms
         self.digest, self._where = digest, where
+        self._fits: Catalogue | None = None  # the last one that it was checked with
 
     def without_rules(self) -> Rulebook:
         """Its limits alone."""
@@ -84,12 +85,15 @@ class Rulebook:
 
     def check(self, catalogue: Catalogue) -> None:
         """What rules and catalogue ask of each other: InputError where a rule cannot work on a site."""
+        if self._fits is catalogue:  # each partition's fold asks, and it is nine tenths of making one
+            return
         for rule in self.rules:
             for site in _sites(catalogue):
                 try:
                     TYPES[rule.type].check(rule, site, catalogue)
                 except ValueError as error:
                     raise catalogue.error(site.id, f"rule {rule.id}: {error}") from error
+        self._fits = catalogue
 
     def warnings(self, catalogue: Catalogue) -> list[str]:
         """What is allowed, and likely to be regretted."""

@@ -56,6 +56,14 @@ def wait_for_drain(consumer: AIOKafkaConsumer, seconds: float) -> None:
     consumer._fetcher._prefetch_backoff = seconds
 
 
+async def learn(consumer: AIOKafkaConsumer, names: Iterable[str]) -> None:
+    """Lets a consumer know where the partitions of these topics are, before it is asked anything about them.
+
+    By itself it learns of one topic after the other as it comes to them, and waits 0.1 s each time.
+    """
+    await consumer._client.set_topics(set(names))
+
+
 async def read_between(
     consumer: AIOKafkaConsumer,
     starts: Mapping[TopicPartition, int],

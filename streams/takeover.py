@@ -18,7 +18,7 @@ from alerts.alert import Source
 from alerts.fold import applied_offsets
 from sensors.errors import RunError
 from sensors.quantities import KINDS, topic
-from streams.reading import read_between
+from streams.reading import learn, read_between
 from streams.state_log import Rows, Snapshot, StateReader, reader
 from streams.topics import ALERTS, STATE
 
@@ -60,6 +60,7 @@ async def take_over(broker: str, prefix: str, numbers: Iterable[int], partitions
     """Reads what there is of the partitions with these numbers; RunError where it cannot be read."""
     numbers = sorted(numbers)
     async with reader(broker, prefix + STATE, numbers) as states:
+        await learn(states.consumer, [prefix + name for name in (STATE, ALERTS, *map(topic, KINDS))])
         await states.catch_up()
         snapshots = {n: states.snapshot(n, lambda row: sum(applied_offsets(row).values())) for n in numbers}
         readings = {(kind, n): TopicPartition(prefix + topic(kind), n) for kind in KINDS for n in numbers}

@@ -188,6 +188,7 @@ class Worker:
             consumer_auto_offset_reset="earliest",
             topic_allow_declare=False,
             topic_disable_leader=True,
+            stream_wait_empty=False,  # what agents still have at a rebalance is folded again, or dropped as stale
             web_enabled=False,
             datadir=folder,
             TableManager=transport.NoTables,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from msgspec.structs import replace
 
 from alerts.rulebook import Rulebook
 from sensors import city
 from sensors.catalogue import SHIPPED, Catalogue
+from sensors.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +79,13 @@ def test_the_shipped_rules_fit_it(catalogue: Catalogue) -> None:
     assert rulebook.warnings(catalogue) == []
     overridden = {r for s in (*catalogue.sensors.values(), *catalogue.places.values()) for r in s.overrides}
     assert overridden == {"flood-depth", "home-dwell", "crowd-occupancy"}
+
+
+def test_rules_that_fit_one_catalogue_are_held_against_another_all_the_same(catalogue: Catalogue) -> None:
+    rulebook = Rulebook.shipped()
+    rulebook.check(catalogue)
+    venue = next(place for place in catalogue.places.values() if place.capacity)
+    without = Catalogue(catalogue.sensors, catalogue.places | {venue.id: replace(venue, capacity=None)}, b"")
+    for _ in range(2):
+        with pytest.raises(InputError, match=f"{venue.id} has no `capacity`"):
+            rulebook.check(without)

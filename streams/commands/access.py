@@ -13,7 +13,6 @@ from rich.console import Console
 from sensors.connection import SETTINGS
 from sensors.errors import InputError
 from sensors.quantities import KINDS
-from streams import access as folders
 from streams.commands.options import PartitionsOption, PrefixOption
 
 access = typer.Typer(no_args_is_help=True, help="Who may come to the broker, and what they may do there.")
@@ -36,6 +35,8 @@ def make(
 
     What is there stays as it is, but for certificates with less than 30 days left, which are made anew.
     """
+    from streams import access as folders  # here, because it takes a while to import
+
     gateways = {}
     for one in gateway or []:
         name, _, kinds = one.partition("=")
@@ -58,7 +59,8 @@ def grant(
 
     To turn somebody out, remove the folder of that name and call this again.
     """
-    from streams import topics  # these take a while to import
+    from streams import access as folders  # these take a while to import
+    from streams import topics
     from streams.grants import put_in_force
 
     settings = folder / folders.ADMIN / "broker.toml"

@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 
 from alerts.fold import Fold
-from alerts.routes import check as routes_check
 from alerts.rulebook import Rulebook
 from alerts.rules import TYPES
 from sensors.catalogue import Catalogue
@@ -59,6 +58,8 @@ def check(
 def _check_routes(
     console: Console, routes: Path | None, directory: Path | None, rulebook: Rulebook, catalogue: Catalogue
 ) -> None:
+    from alerts.routes import check as routes_check  # here, because all that can deliver takes a while to import
+
     people = directory_of(directory)
     ways = routes_of(routes, people)
     found = routes_check.check(ways, people, rulebook, catalogue, time.time_ns() // 1_000_000)
