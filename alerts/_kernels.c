@@ -358,11 +358,75 @@ mark_used(PyObject *module, PyObject *args)
     return result;
 }
 
+/* ---- hear ---- */
+
+#define NEVER (-((int64_t)1 << 62)) /* as in alerts/levels.py */
+#define FOREVER ((int64_t)1 << 62)
+
+typedef struct {
+    const int64_t *channel, *time, *first;
+    const int8_t *grades, *level;
+    int64_t *since, *due, *used, soonest;
+    Py_ssize_t count, sites, row;
+    long long quantities;
+} Hearing;
+
+static void
+hear_all(Hearing *h)
+{
+    for (; h->row < h->count; h->row++) {
+        int8_t grade = h->grades[h->row];
+        if (grade == LATE || grade == DUPLICATE)
+            continue;
+        int64_t site = h->channel[h->row], time = h->time[h->row];
+        if (h->quantities != 1)
+            site /= h->quantities;
+        int64_t since = h->since[site];
+        if (since != NEVER && (h->level[site] > 0 || time - since >= h->first[site]))
+            return;
+        if (time > since)
+            h->since[site] = since = time;
+        if (time > h->used[site])
+            h->used[site] = time;
+        h->due[site] = since + h->first[site];
+        if (h->due[site] < h->soonest)
+            h->soonest = h->due[site];
+    }
+}
+
+static PyObject *
+hear(PyObject *module, PyObject *args)
+{
+    PyObject *channel, *time, *grades, *since, *level, *first, *due, *used;
+    Hearing h = {.soonest = FOREVER};
+    if (!PyArg_ParseTuple(args, "OOOLnOOOOO", &channel, &time, &grades, &h.quantities, &h.row, &since, &level, &first,
+                          &due, &used))
+        return NULL;
+    Arrays arrays = {.count = 0};
+    h.count = h.sites = -1;
+    PyObject *result = NULL;
+    if ((h.channel = array(&arrays, channel, 8, &h.count, 0)) != NULL &&
+        (h.time = array(&arrays, time, 8, &h.count, 0)) != NULL &&
+        (h.grades = array(&arrays, grades, 1, &h.count, 0)) != NULL &&
+        (h.since = array(&arrays, since, 8, &h.sites, 1)) != NULL &&
+        (h.level = array(&arrays, level, 1, &h.sites, 0)) != NULL &&
+        (h.first = array(&arrays, first, 8, &h.sites, 0)) != NULL &&
+        (h.due = array(&arrays, due, 8, &h.sites, 1)) != NULL &&
+        (h.used = array(&arrays, used, 8, &h.sites, 1)) != NULL && within(&(int64_t){h.row}, 1, h.count + 1) &&
+        within(h.channel, h.count, h.sites * (Py_ssize_t)h.quantities)) {
+        WITHOUT_GIL(h.count - h.row, hear_all(&h));
+        result = Py_BuildValue("(nL)", h.row, (long long)h.soonest);
+    }
+    release(&arrays);
+    return result;
+}
+
 static PyMethodDef methods[] = {
     {"sift", sift, METH_VARARGS, NULL},
     {"grade", grade, METH_VARARGS, NULL},
     {"level_steps", level_steps, METH_VARARGS, NULL},
     {"mark_used", mark_used, METH_VARARGS, NULL},
+    {"hear", hear, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -54,3 +54,19 @@ def level_steps(
 
 def mark_used(channel: Any, time: Any, grades: Any, quantities: int, quantity: int, used: Any) -> None:
     """Sets for each site the time of its last good reading among these."""
+
+def hear(
+    channel: Any,
+    time: Any,
+    grades: Any,
+    quantities: int,
+    row: int,
+    since: Any,
+    level: Any,
+    first: Any,
+    due: Any,
+    used: Any,
+) -> tuple[int, int]:
+    """Restarts the waits of sensors that were heard, from ``row`` on: up to the first one whose wait may have ended in
+    an alert. Where it stopped, and the soonest time at which one of these waits is due.
+    """

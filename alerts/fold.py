@@ -33,7 +33,7 @@ from sensors.record import Record, Records, first_and_last, partition_of
 from sensors.scanner import OF_THE_CLOCK
 from sensors.seal import Seal
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 PARTITION_ROW = b"@partition"
 TICK_AHEAD_MS = 60_000  # a tick further ahead of its record's timestamp is not believed
 

@@ -21,10 +21,13 @@ from sensors.record import Record
 
 START = 1_714_800_000
 SENSORS = ("F1", "F2")
+SILENT = {"id": "silent", "type": "silence", "kind": "flood", "levels": {"yellow": "9m", "orange": "1h"}}
 CATALOGUE = Catalogue.parse(msgspec.json.encode(sites()))
 
 # near thresholds, near half a millionth, and where floats are far apart
-edges = st.sampled_from([0.0, -0.0, 0.07, 0.1, 0.17, 0.2, 0.24, 0.27, 0.0999995, 0.1000005, 0.2699995, 1.7, 1048576.0000005, 1e300])
+edges = st.sampled_from(
+    [0.0, -0.0, 0.07, 0.1, 0.17, 0.2, 0.24, 0.27, 0.0999995, 0.1000005, 0.2699995, 1.7, 1048576.0000005, 1e300]
+)
 values = st.one_of(edges, st.floats(-1, 2), st.floats(allow_nan=False, allow_infinity=False))
 times = st.one_of(st.integers(0, 20), st.sampled_from([590, 601, 4000]))
 reading = st.tuples(st.sampled_from(SENSORS), times, values)
@@ -64,7 +67,10 @@ def folded(records: list[Record], rules: str, cuts: Sequence[int]) -> list[objec
 def test_the_same_alerts_rejections_grades_and_state(
     packs: list[list[tuple[str, int, float]]], limits: dict[str, float], hysteresis: float, data: st.DataObject
 ) -> None:
-    rules, records = rules_file([DEPTH | {"id": "depth", "hysteresis": hysteresis}], {"depth": limits}), log(packs)
+    rules, records = (
+        rules_file([DEPTH | {"id": "depth", "hysteresis": hysteresis}, SILENT], {"depth": limits}),
+        log(packs),
+    )
     cuts = sorted(data.draw(st.sets(st.integers(0, len(records)), max_size=3)))
     compiled = folded(records, rules, cuts)
     with pytest.MonkeyPatch.context() as patch:

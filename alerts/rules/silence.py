@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from alerts import parameters
+from alerts import kernels, parameters
 from alerts.batch import DUPLICATE, LATE, Batch
 from alerts.levels import FOREVER, NEVER, round6
 from alerts.rules.rule import SensorRule, Tick
@@ -43,6 +43,24 @@ class Silence(SensorRule):
         self._soonest = FOREVER  # no timer falls due before this
 
     def readings(self, batch: Batch) -> None:
+        if kernels.compiled is None:
+            self._by_sensor(batch)
+            return
+        row, waits = 0, (self.wait.since, self.step.level, self._first, self._due, self.step.used)
+        while row < len(batch.channel):
+            rows = batch.channel, batch.time, batch.grade, batch.quantities
+            row, soonest = kernels.compiled.hear(*rows, row, *waits)
+            self._soonest = min(self._soonest, soonest)
+            if row < len(batch.channel):
+                site, time = int(batch.sensor[row]), int(batch.time[row])
+                source = batch.records[int(batch.record[row])]
+                self._fall_due(site, time, source)
+                self._restart(site, time, source)
+                self.step.used[site] = max(int(self.step.used[site]), time)
+                self._plan(np.array([site]))
+                row += 1
+
+    def _by_sensor(self, batch: Batch) -> None:
         accepted = np.flatnonzero((batch.grade != LATE) & (batch.grade != DUPLICATE))
         if not len(accepted):
             return

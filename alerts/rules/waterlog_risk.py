@@ -99,13 +99,14 @@ class Waiting:
                 self.rows()
 
     def rows(self) -> tuple[Times, Rows, NDArray[Any]]:
-        """All of them: minute, sensor row, amount."""
+        """All of them, by minute and sensor: minute, sensor row, amount; one row for each minute and sensor."""
         if self._added or not self._parts:
             none = np.empty(0, np.int64)
             minute, sensor, amount = map(np.concatenate, zip(*(self._parts or [(none, none, none)]), strict=True))
-            order = np.lexsort((sensor, minute))  # stable: of one minute and sensor they stay in log order
-            minute, sensor, amount = minute[order], sensor[order], amount[order]
             if len(minute):
+                # stable: of one minute and sensor they stay in log order; most come in order, which this sort likes
+                order = np.argsort((minute - minute.min()) * (sensor.max() + 1) + sensor, kind="stable")
+                minute, sensor, amount = minute[order], sensor[order], amount[order]
                 first = np.flatnonzero((np.diff(minute, prepend=-1) != 0) | (np.diff(sensor, prepend=-1) != 0))
                 last = np.append(first[1:], len(minute)) - 1
                 amount = np.add.reduceat(amount, first) if self._sums else amount[last]
@@ -117,12 +118,44 @@ class Waiting:
     def take(self, closed: int) -> tuple[Times, Rows, NDArray[Any]]:
         """Those of minutes before ``closed``, which wait no longer."""
         minute, sensor, amount = self.rows()
-        over = minute < closed
-        if not over.any():
-            return minute[:0], sensor[:0], amount[:0]
-        self._parts = [(minute[~over], sensor[~over], amount[~over])]
-        self._kept = len(self._parts[0][0])
-        return minute[over], sensor[over], amount[over]
+        over = int(np.searchsorted(minute, closed))
+        self._parts = [(minute[over:], sensor[over:], amount[over:])]
+        self._kept = len(minute) - over
+        return minute[:over], sensor[:over], amount[:over]
+
+
+class Measured:
+    """What was measured in minutes that are over: minute by minute, and when each catchment comes to its next one."""
+
+    def __init__(self, by_kind: dict[str, tuple[Times, Rows, NDArray[Any]]], site_of: dict[str, Rows], closed: int):
+        """``by_kind``: as ``Waiting.take`` gives them; ``site_of``: the catchment of each sensor."""
+        self._by_kind = {
+            kind: (minute, site_of[kind][sensor], amount) for kind, (minute, sensor, amount) in by_kind.items()
+        }
+        sites = 1 + max((int(of.max(initial=0)) for of in site_of.values()), default=0)
+        minute = np.concatenate([np.full(sites, closed), *(m for m, _, _ in self._by_kind.values())])
+        site = np.concatenate([np.arange(sites), *(s for _, s, _ in self._by_kind.values())])
+        span, base = closed - int(minute.min()) + 1, int(minute.min())
+        stops = np.sort(site * span + minute - base)  # the minutes of each catchment, `closed` the last of them
+        stops = stops[np.append(True, stops[1:] != stops[:-1])]
+        self._minutes = stops % span + base
+        self._at = np.searchsorted(stops // span, np.arange(sites))
+
+    @property
+    def first(self) -> Times:
+        """Per catchment the first minute left that has a reading, or ``closed``."""
+        first: Times = self._minutes[self._at]
+        return first
+
+    def of(self, kind: str, number: int) -> tuple[Rows, NDArray[Any]]:
+        """Catchments and amounts of one minute."""
+        minute, site, amount = self._by_kind[kind]
+        begin, end = np.searchsorted(minute, (number, number + 1)).tolist()
+        return site[begin:end], amount[begin:end]
+
+    def pass_by(self, number: int) -> None:
+        """Goes on to what comes after a minute."""
+        self._at += self.first <= number
 
 
 class WaterlogRisk(Rule):
@@ -213,46 +246,34 @@ class WaterlogRisk(Rule):
     def _take(self, closed: int, source: Record) -> None:
         """All minutes before ``closed`` that a catchment has not taken yet."""
         waiting = {kind: self._waiting[kind].take(closed) for kind in self.kinds}
-        following = self._next.minute
-        first = self._first_waiting(waiting, closed)
+        measured = Measured(waiting, self._site_of, closed)
+        following, dry, first = self._next.minute, self.catchments.state.dry, measured.first[: len(self.sites)]
         following[:] = np.where(following == NEVER, first, following)
         while True:
             # nothing happens in an idle catchment until its next reading, nor where water stands, once that was judged
             quiet = self.catchments.idle() & (self._lowest > 0) & (self.step.level == 0)
             quiet |= self.catchments.still() & self._judged
             skipped = np.maximum(np.where(quiet, first - following, 0), 0)
-            dry = self.catchments.state.dry
             dry += skipped
             following += skipped
             minute = int(following.min(initial=closed))
             if minute >= closed:
                 return
-            self._minute(np.flatnonzero(following == minute), minute, waiting, source)
-            following[following == minute] += 1
-            waiting = {kind: (m[m > minute], s[m > minute], a[m > minute]) for kind, (m, s, a) in waiting.items()}
-            first = self._first_waiting(waiting, closed)
+            here = following == minute
+            self._minute(np.flatnonzero(here), minute, measured, source)
+            following += here
+            measured.pass_by(minute)
+            first = measured.first[: len(self.sites)]
 
-    def _first_waiting(self, waiting: dict[str, Any], closed: int) -> Times:
-        """Per catchment the first minute that has a reading, or ``closed``."""
-        first = np.full(len(self.sites), closed)
-        for kind, (minute, sensor, _) in waiting.items():
-            np.minimum.at(first, self._site_of[kind][sensor], minute)
-        return first
-
-    def _minute(self, sites: Rows, number: int, waiting: dict[str, Any], source: Record) -> None:
+    def _minute(self, sites: Rows, number: int, measured: Measured, source: Record) -> None:
         """One minute at these catchments, which all have come to it."""
-        minute, sensor, amount = waiting["rain"]
-        here = minute == number
-        site, sums, stations = self._site_of["rain"], np.zeros(len(self.sites), np.int64), np.zeros(len(self.sites))
-        np.add.at(sums, site[sensor[here]], amount[here])
-        np.add.at(stations, site[np.unique(sensor[here])], 1)
+        site, amount = measured.of("rain", number)
+        sums, stations = np.zeros(len(self.sites), np.int64), np.bincount(site, minlength=len(self.sites))
+        np.add.at(sums, site, amount)
         rain = sums / 1000 / np.maximum(stations, 1)
-        minute, sensor, amount = waiting["flood"]
-        here = minute == number
-        last = np.full(len(self._site_of["flood"]), -np.inf)  # of a gauge; a later one takes the place of an earlier
-        last[sensor[here]] = amount[here]
+        site, amount = measured.of("flood", number)
         depth = np.full(len(self.sites), -np.inf)
-        np.maximum.at(depth, self._site_of["flood"][sensor[here]], last[sensor[here]])
+        np.maximum.at(depth, site, amount)
         gauged = depth[sites] > -np.inf
         with np.errstate(over="ignore"):
             x = self.catchments.minute(sites, rain[sites], gauged, np.where(gauged, depth[sites], 0.0))
@@ -271,8 +292,12 @@ class WaterlogRisk(Rule):
             minute, sensor, amount = self._waiting[kind].rows()
             of_zone = sensors.of_zone[zone]
             here = (sensor >= of_zone.start) & (sensor < of_zone.stop)
-            ids = [sensors.all[row].id for row in sensor[here].tolist()]
-            waiting[kind] = list(zip(minute[here].tolist(), ids, amount[here].tolist(), strict=True))
+            waiting[kind] = {
+                "sensors": [site.id for site in sensors.all[of_zone]],
+                "minute": minute[here].tobytes(),
+                "sensor": (sensor[here] - of_zone.start).tobytes(),
+                "amount": amount[here].tobytes(),
+            }
         return (
             super().dump(zone) | self.catchments.state.dump(rows) | {"next": self._next.dump(rows), "waiting": waiting}
         )
@@ -283,8 +308,9 @@ class WaterlogRisk(Rule):
         self._next.load(saved["next"], old, new)
         for kind, waiting in saved["waiting"].items():
             row = self._sensors[kind].row
-            known = [(minute, row[who], amount) for minute, who, amount in waiting if who in row]
-            if known:
-                minute, sensor, amount = zip(*known, strict=True)
-                kept = np.int64 if kind == "rain" else np.float64
-                self._waiting[kind].add(np.array(minute), np.array(sensor), np.array(amount, kept))
+            now = np.array([row.get(sensor, -1) for sensor in waiting["sensors"]], np.int64)
+            sensor = now[np.frombuffer(waiting["sensor"], np.int64)]
+            minute = np.frombuffer(waiting["minute"], np.int64)
+            amount = np.frombuffer(waiting["amount"], np.int64 if kind == "rain" else np.float64)
+            known = sensor >= 0
+            self._waiting[kind].add(minute[known], sensor[known], amount[known])
