@@ -239,7 +239,8 @@ kafka_records(PyObject *module, PyObject *args)
     Py_BEGIN_ALLOW_THREADS;
     while (fine && p < end) {
         int64_t size = end - p < BATCH_HEADER ? 0 : 12 + big_endian(p + 8, 4);
-        fine = size >= BATCH_HEADER && size <= end - p && kafka_batch(first, p, p + size, from, &records);
+        fine = size >= BATCH_HEADER && size <= end - p && crc32c(p + 21, size - 21) == (uint32_t)big_endian(p + 17, 4) &&
+               kafka_batch(first, p, p + size, from, &records);
         p += fine ? size : 0;
     }
     Py_END_ALLOW_THREADS;

@@ -502,6 +502,7 @@ static PyMethodDef methods[] = {
     {"latest_time", latest_time, METH_O, NULL},
     {"capture_lines", capture_lines, METH_VARARGS, NULL},
     {"kafka_records", kafka_records, METH_VARARGS, NULL},
+    {"crc32c", crc32c_of, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -516,6 +517,7 @@ PyMODINIT_FUNC
 PyInit__packs(void)
 {
     prepare_numbers();
+    prepare_crc();
     PyObject *made = PyModule_Create(&module);
     if (made == NULL || PyModule_AddType(made, &ScannerType) < 0) {
         Py_XDECREF(made);

@@ -30,6 +30,11 @@ void prepare_numbers(void);
 /* A JSON number; NULL where it is none, or not one that this can compute exactly. */
 const byte *number(const byte *p, const byte *end, double *result);
 
+/* _crc.c */
+void prepare_crc(void);
+uint32_t crc32c(const byte *at, Py_ssize_t size);
+PyObject *crc32c_of(PyObject *module, PyObject *args);
+
 /* _packs.c */
 /* The text of a string whose opening quote has been read: ASCII, nothing escaped, not too long; NULL: it is another. */
 const byte *string(const byte *p, const byte *end, Span *text);

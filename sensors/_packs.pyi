@@ -32,5 +32,8 @@ def capture_lines(text: bytes, start: int, topics: tuple[bytes, ...], partitions
 def kafka_records(text: bytes, start: int, stop: int, offset: int) -> bytes | None:
     """Reads the Kafka batches in text[start:stop], all of magic 2 and neither compressed nor control: a row of 64-bit
     integers for each record from ``offset`` on, its offset, its timestamp in ms, and the spans of key and value (size
-    -1: none). None where they are broken.
+    -1: none). None where they are broken, or their checksum is wrong.
     """
+
+def crc32c(text: bytes, plainly: bool) -> int:
+    """The checksum of Kafka's batches; ``plainly``: without the processor's instruction for it."""

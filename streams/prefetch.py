@@ -76,8 +76,6 @@ class _Records(fetcher.PartitionRecords):
             records: list[Record] = []
             while self._records.has_next() and _plain(data, end) == plain and len(records) < _PIECE:
                 batch = self._records.next_batch()
-                if not batch.validate_crc():
-                    raise CorruptRecordException(f"{self._tp.topic} partition {self._tp.partition}: a wrong checksum")
                 end += 12 + int.from_bytes(data[end + 8 : end + 12], "big")
                 batches.append(batch)
                 if not plain and not batch.is_control_batch:
@@ -106,6 +104,8 @@ class _Records(fetcher.PartitionRecords):
 
     def _unpacked(self, batch: Any) -> Iterator[Record]:
         topic, partition = self._tp
+        if not batch.validate_crc():
+            raise CorruptRecordException(f"{topic} partition {partition}: a wrong checksum")
         for one in batch:
             if one.offset >= self.next_fetch_offset:  # a batch comes as a whole, wherever it is sought
                 fields = topic, partition, one.offset, one.timestamp, one.key, one.value, tuple(one.headers)

@@ -350,3 +350,13 @@ def ticks_that_matter(records: list[Record]) -> list[tuple[int, int | None]]:
         else:
             others += 1
     return [(at, time) for at, times in found.items() for time in {times[0]: 0, times[-1]: 0}]
+
+
+def test_the_checksum_of_batches() -> None:
+    """By RFC 3720, B.4, and the same with and without the processor's instruction."""
+    packs = pytest.importorskip("sensors._packs", reason="sensors/_packs.c was not compiled")
+    for plainly in (False, True):
+        assert packs.crc32c(bytes(32), plainly) == 0x8A9136AA
+        assert packs.crc32c(b"\xff" * 32, plainly) == 0x62A8AB43
+        assert packs.crc32c(bytes(range(32)), plainly) == 0x46DD794E
+        assert packs.crc32c(b"123456789", plainly) == 0xE3069283
