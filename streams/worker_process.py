@@ -13,6 +13,7 @@ from typing import Any
 from alerts.edition import Edition
 from streams import topics
 from streams.ending import end_assured
+from streams.frames import read_into_buffers
 from streams.worker import STUCK_S, Worker
 
 _SWITCH_S = 0.0005  # one thread folds, another unpacks: by default each would wait 5 ms for its turn
@@ -40,6 +41,7 @@ def run_worker(
     """
     sys.setswitchinterval(_SWITCH_S)
     _give_back_large_blocks()
+    read_into_buffers()
     edition = Edition.read(rules, sites)
 
     async def main() -> None:
