@@ -102,19 +102,21 @@ def test_quality_and_lateness_are_judged_by_sensor_and_quantity() -> None:
 
 def test_the_points_of_a_series_are_written_together_in_batches_and_as_they_came() -> None:
     judged, times = Judged(), [0, 60, 120, 30, 30, 180]
-    for seconds in times:  # twice late at one time: what came last is what counts
-        pack = [{"n": f"c/{q}", "t": START_MS / 1000 + seconds, "v": seconds + n} for n, q in enumerate(("in", "out"))]
+    for number, seconds in enumerate(times):  # twice late at one time: what came last is what counts
+        pack = [{"n": f"c/{q}", "t": START_MS / 1000 + seconds, "v": number} for q in ("in", "out")]
         judged.apply("crowd", json.dumps(pack).encode())
     assert len(judged.pile) == 12
     batches = list(judged.pile.batches(5))
     assert len(judged.pile) == 0
     assert [len(lines) for lines in batches] == [5, 5, 2]
-    told = [re.fullmatch(r".*quality=(\w+),quantity=(\w+),.* (\d+)", line) for lines in batches for line in lines]
-    assert [(t[1], t[2], (int(t[3]) - START_MS) // 1000) for t in told if t] == [
-        (quality, quantity, seconds)
+    told = [
+        re.fullmatch(r".*quality=(\w+),quantity=(\w+),.* value=(\d)\.0.*", line) for lines in batches for line in lines
+    ]
+    assert [(t[1], t[2], int(t[3])) for t in told if t] == [
+        (quality, quantity, number)
         for quantity in ("in", "out")
-        for quality, some in (("good", [0, 60, 120, 180]), ("late", [30, 30]))
-        for seconds in some
+        for quality, numbers in (("good", [0, 1, 2, 5]), ("late", [3, 4]))
+        for number in numbers
     ]
 
 

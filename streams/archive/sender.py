@@ -33,10 +33,14 @@ class Backoff:
         self._delay = _RETRY_FIRST_S
         self._woken = False
 
+    def next_delay(self) -> float:
+        """How long to wait this time, in s."""
+        delay, self._delay = self._delay, min(2 * self._delay, _RETRY_MOST_S)
+        return delay * random.uniform(0.5, 1)
+
     async def wait(self, least: float = 0.0, woken: asyncio.Event | None = None) -> None:
         """At least ``least`` seconds, and after that no longer than until ``woken`` is set; but not twice running."""
-        rest = max(0.0, self._delay * random.uniform(0.5, 1) - least)
-        self._delay = min(2 * self._delay, _RETRY_MOST_S)
+        rest = max(0.0, self.next_delay() - least)
         await asyncio.sleep(least)
         if woken is None or self._woken:
             self._woken = False
