@@ -33,6 +33,7 @@ async def test_whoever_gets_through_wakes_those_that_wait_but_not_twice_running(
     again = asyncio.create_task(backoff.wait(woken=through))
     fresh = asyncio.create_task(late(12).wait(woken=through))
     await fresh
-    assert not again.done() and not not_woken.done()
+    assert not again.done()
+    assert not not_woken.done()
     for task in (again, not_woken):
         task.cancel()
