@@ -63,6 +63,7 @@ class Archive:
         self.source, self.watch = Points(), Watch(self)
         self.sender: Sender | None = None
         self.reading = False
+        self.taken = 0  # records
         self._place = {kind: prefix + topic(kind) for kind in KINDS}
         self._alerts, self._cases = prefix + topics.ALERTS, prefix + topics.CASES
         self._piles = {READINGS: Pile(), INFRARED: Pile()}  # by bucket: what waits to be put
@@ -184,6 +185,7 @@ class Archive:
     def _take(self, place: TopicPartition, fetched: Sequence[Any]) -> None:
         """Judges the records of a partition; what comes of it waits to be put."""
         kind, share = self._shares.kind(place.topic), self._shares.owned.get(place.partition)
+        self.taken += len(fetched)
         records = [Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in fetched]
         if kind is None:
             told = [record for record in records if record.key not in (CLOCK_KEY, RULES_KEY)]
