@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import tempfile
 import time
@@ -25,7 +26,7 @@ from bench import data
 from bench import database as databases
 from bench.course import Course
 from bench.faulty_database import Fault, FaultyDatabase
-from bench.processes import peak_mb, start_worker
+from bench.processes import cpu_seconds, peak_mb, start_worker
 from sensors import senml
 from sensors.errors import RunError
 from streams import topics
@@ -45,6 +46,7 @@ _WARM_UP_S = 5.0
 _SLICE_S = 0.002
 _STEADY_S = 6.0  # the archive commits every 5 s: more than that behind it is behind
 _READY_S, _GIVE_UP_S = 60.0, 600.0
+_BEFORE, _CATCHING_UP = "before", "while it catches up"
 _CITY = Course("outage", PACK, 1, _SENSORS, _ZONES)
 
 
@@ -53,7 +55,9 @@ class Failed(AssertionError):
 
 
 class Found(NamedTuple):
-    """``p99``: in ms, by phase. ``lost``, ``twice``: readings. ``caught_up_s``: after the database was back."""
+    """``p99``: in ms, by phase. ``lost``, ``twice``: readings. ``caught_up_s``: after the database was back.
+    ``cores``: what each process took of the CPU, by phase.
+    """
 
     p99: dict[str, float]
     alerts_lost: int
@@ -64,6 +68,7 @@ class Found(NamedTuple):
     backlog: int
     memory_mb: float
     rate: float
+    cores: dict[str, dict[str, float]]
 
 
 def rows(minutes: float = 10.0) -> dict[str, str]:
@@ -77,6 +82,11 @@ def rows(minutes: float = 10.0) -> dict[str, str]:
         "points that waited when the database was back": f"{found.backlog:,}",
         "caught up in": f"{found.caught_up_s:.0f} s",
         "memory of the archive, the most": f"{found.memory_mb:,.0f} MB",
+        **{
+            f"cores {phase}": ", ".join(f"{name} {cores:.2f}" for name, cores in used.items())
+            for phase, used in found.cores.items()
+            if phase in (_BEFORE, _CATCHING_UP)
+        },
     }
     if problems := _problems(found):
         raise Failed("; ".join(problems) + "\n" + "\n".join(f"{name}: {value}" for name, value in told.items()))
@@ -84,7 +94,7 @@ def rows(minutes: float = 10.0) -> dict[str, str]:
 
 
 def _problems(found: Found) -> list[str]:
-    before = found.p99["before"]
+    before = found.p99[_BEFORE]
     slow = [f"p99 {phase} {p99:.1f} ms" for phase, p99 in found.p99.items() if p99 > MAY_TAKE * before]
     problems = [f"alerts held up: {', '.join(slow)}, before {before:.1f} ms"] if slow else []
     problems += [f"{found.alerts_lost} alerts lost"] if found.alerts_lost else []
@@ -102,7 +112,7 @@ def run(outage_s: float, rate: int = RATE, before_s: float = _BEFORE_S) -> Found
         database = databases.database(folder / "influxdb", _NICE)
         try:
             with ApacheKafka(folder / "kafka") as kafka:
-                stage = _Stage(kafka.address, folder, sites, rules, rate, database)
+                stage = _Stage(kafka, folder, sites, rules, rate, database)
                 return asyncio.run(stage.run(before_s, outage_s))
         finally:
             database.stop()
@@ -141,14 +151,15 @@ _PACKS = [_Pack.make(number) for number in range(_SENSORS // PACK)]  # all gauge
 class _Stage:
     """Who takes part, and what is sent and heard."""
 
-    def __init__(self, broker: str, folder: Path, sites: Path, rules: Path, rate: int, database: Any) -> None:
-        self.broker, self.folder, self.sites, self.rules = broker, folder, sites, rules
+    def __init__(self, kafka: ApacheKafka, folder: Path, sites: Path, rules: Path, rate: int, database: Any) -> None:
+        self.kafka, self.broker, self.folder, self.sites, self.rules = kafka, kafka.address, folder, sites, rules
         self.rate, self.database = rate, database
         self._phase, self._began = "", time.monotonic()
         self.due: dict[tuple[str, int], tuple[float, str]] = {}  # (gauge, second): sent at, phase
         self.waits: dict[str, list[float]] = {}  # ms, by phase
         self.sent = 0  # readings
-        self.memory_mb = 0.0
+        self.cores: dict[str, dict[str, float]] = {}  # by phase and process
+        self._used: tuple[float, dict[str, float]] = 0.0, {}  # when a phase began, CPU seconds by then
 
     async def run(self, before_s: float, outage_s: float) -> Found:
         await topics.ensure(self.broker, "", _CITY.partitions, live=False)
@@ -178,10 +189,10 @@ class _Stage:
         await self._caught_up(consumer, _READY_S)
         await asyncio.sleep(_WARM_UP_S)
         began, sent_before = time.perf_counter(), self.sent
-        self._enter("before")
+        self._enter(_BEFORE)
         await asyncio.sleep(before_s)
         await self._outage(proxy, outage_s)
-        self._enter("while it catches up")
+        self._enter(_CATCHING_UP)
         backlog = PACK * await self._behind(consumer)
         caught_up_s = await self._caught_up(consumer, _GIVE_UP_S)
         rate = (self.sent - sent_before) / (time.perf_counter() - began)
@@ -194,12 +205,24 @@ class _Stage:
             await asyncio.sleep(0.1)
         p99 = {phase: float(np.percentile(ms, 99)) for phase, ms in self.waits.items() if phase}
         memory_mb = peak_mb(self._children[1].pid)
-        return Found(p99, len(self.due), self.sent, self.sent - good, others, caught_up_s, backlog, memory_mb, rate)
+        return Found(
+            p99, len(self.due), self.sent, self.sent - good, others, caught_up_s, backlog, memory_mb, rate, self.cores
+        )
 
     def _enter(self, phase: str) -> None:
+        now, used = time.monotonic(), self._cpu_seconds()
+        began, before = self._used
+        if before:
+            self.cores[self._phase] = {name: (used[name] - before[name]) / (now - began) for name in used}
+        self._used = now, used
         self._phase = phase
         said = f"{time.monotonic() - self._began:6.1f} s: {self.sent:,} readings sent, {len(self.due)} alerts due"
         print(f"{said}; {phase or 'end'}", file=sys.stderr)
+
+    def _cpu_seconds(self) -> dict[str, float]:
+        worker, archive = (child.pid for child in self._children[:2])
+        pids = {"broker": self.kafka.process.pid, "worker": worker, "archive": archive, "database": self.database.pid}
+        return {name: cpu_seconds(pid) for name, pid in {**pids, "this one": os.getpid()}.items()}
 
     async def _outage(self, proxy: FaultyDatabase, seconds: float) -> None:
         for fault in FAULTS:

@@ -165,6 +165,7 @@ FINE = {
     'kapok_deliveries_total{status="failed"}': "0x60",
     'kapok_deliveries_total{status="gave_up"}': "0x60",
     'up{job="archive",instance="e:8080"}': "1x60",
+    'kapok_archive_records_total{job="archive"}': "0+100x60",
     'kapok_archive_points_total{job="archive"}': "0+100x60",
     'kapok_archive_refused_total{job="archive"}': "0x60",
     'kapok_archive_lag_records{job="archive",topic="alerts",partition="0"}': "20x60",
@@ -202,6 +203,13 @@ WRONG: dict[str, dict[str, str | None]] = {
 }  # fmt: skip
 
 
+# 20,000 records a second, of which those of six seconds are not committed yet.
+BUSY: dict[str, str | None] = {
+    'kapok_archive_records_total{job="archive"}': "0+200000x250",
+    'kapok_archive_lag_records{job="archive",topic="alerts",partition="0"}': "120000x250",
+}
+
+
 def firing(name: str, changes: dict[str, str | None], expected: bool) -> dict[str, Any]:
     """One of promtool's tests: whether an alert fires at the end of the series."""
     series = {key: text for key, text in (FINE | changes).items() if text is not None}
@@ -220,6 +228,7 @@ def test_each_alert_fires_when_it_should_and_not_when_all_is_well(tmp_path: Path
     assert set(WRONG) | {"Watched"} == set(ALERTS)
     tests = [firing(name, changes, True) for name, changes in {**WRONG, "Watched": {}}.items()]
     tests += [firing(name, {}, False) for name in WRONG]
+    tests += [firing("ArchiveFarBehind", BUSY, False)]
     file = tmp_path / "tests.yaml"
     content = {"rule_files": [str(DOCKER / "prometheus/rules.yaml")], "evaluation_interval": "10s", "tests": tests}
     file.write_text(yaml.safe_dump(content, allow_unicode=True))

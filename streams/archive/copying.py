@@ -32,7 +32,7 @@ from sensors.quantities import KINDS, topic
 from sensors.record import Record
 from streams import topics
 from streams.archive.database import ALERTS, INFRARED, READINGS, Database, reason_of
-from streams.archive.points import Points
+from streams.archive.points import Pile, Points
 from streams.archive.sender import BATCH_POINTS, Backoff, Sender
 from streams.archive.shares import Shares
 from streams.archive.watch import Watch
@@ -40,8 +40,10 @@ from streams.rules_log import RulesLog, rules_log
 from streams.state_log import state_producer
 
 CHECKPOINT_S = 5.0  # so much is judged and written once more after a crash
-_LINGER_S = 0.2  # a batch that is not full waits this long for more
-_POLL_RECORDS = 5000
+_PILE_POINTS = 100_000  # so many are put in the order of their series, or what comes within a second
+_LINGER_S = 1.0
+_POLL_RECORDS, _POLL_S = 5000, 0.2
+_FETCH_BYTES, _FETCH_MS = 1 << 20, 250  # fewer and larger answers: cheaper here and at the broker
 _TIMEOUT_MS = 30_000
 _STOP_S = 5.0
 _DAY_MS = 86_400_000
@@ -61,9 +63,11 @@ class Archive:
         self.source, self.watch = Points(), Watch(self)
         self.sender: Sender | None = None
         self.reading = False
+        self.taken = 0  # records
         self._place = {kind: prefix + topic(kind) for kind in KINDS}
         self._alerts, self._cases = prefix + topics.ALERTS, prefix + topics.CASES
-        self._waiting: dict[str, list[str]] = {READINGS: [], INFRARED: [], ALERTS: []}  # by bucket: lines to be put
+        self._piles = {READINGS: Pile(), INFRARED: Pile()}  # by bucket: what waits to be put
+        self._told: list[str] = []  # of alerts and cases
         self._since = self._checkpoint_at = time.monotonic()
         self._next: dict[TopicPartition, int] = {}  # of topics that are not judged: what to commit
 
@@ -115,6 +119,8 @@ class Archive:
                 partition_assignment_strategy=(RangePartitionAssignor,),  # p of all topics to the same archive
                 session_timeout_ms=6000,  # the next one waits for it after a crash; brokers allow no less
                 heartbeat_interval_ms=2000,
+                fetch_min_bytes=_FETCH_BYTES,
+                fetch_max_wait_ms=_FETCH_MS,
                 max_poll_interval_ms=_DAY_MS,  # so long may a database be away without this one leaving the group
             )
             stack.push_async_callback(self._consumer.stop)
@@ -147,7 +153,7 @@ class Archive:
         if not rules.editions:
             log.info("waits for the rules: the first worker on these topics publishes them")
         while not rules.editions and not stop.is_set():
-            await asyncio.sleep(_LINGER_S)
+            await asyncio.sleep(_POLL_S)
             await rules.catch_up()
         return bool(rules.editions)
 
@@ -160,7 +166,7 @@ class Archive:
 
     async def _round(self, sender: Sender) -> None:
         epoch = self._shares.epoch
-        fetched = await self._consumer.getmany(timeout_ms=int(_LINGER_S * 1000), max_records=_POLL_RECORDS)
+        fetched = await self._consumer.getmany(timeout_ms=int(_POLL_S * 1000), max_records=_POLL_RECORDS)
         for place, records in fetched.items():
             if epoch != self._shares.epoch and self._shares.kind(place.topic):
                 self._shares.read_again(place)  # fetched before or after partitions changed hands: it cannot be told
@@ -179,11 +185,12 @@ class Archive:
     def _take(self, place: TopicPartition, fetched: Sequence[Any]) -> None:
         """Judges the records of a partition; what comes of it waits to be put."""
         kind, share = self._shares.kind(place.topic), self._shares.owned.get(place.partition)
+        self.taken += len(fetched)
         records = [Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in fetched]
         if kind is None:
             told = [record for record in records if record.key not in (CLOCK_KEY, RULES_KEY)]
             make = self.source.cases if place.topic == self._cases else self.source.alerts
-            self._waiting[ALERTS] += make(told)
+            self._told += make(told)
             self._next[place] = records[-1].offset + 1
         elif share is not None:
             outcome = share.judgement.apply(kind, records)
@@ -191,7 +198,7 @@ class Archive:
             self._hold_back(place.partition)
 
     def _judged(self, batch: Batch, roster: KindRoster) -> None:
-        self._waiting[INFRARED if roster.kind == "infrared" else READINGS] += self.source.readings(batch, roster)
+        self._piles[INFRARED if roster.kind == "infrared" else READINGS].add(self.source.readings(batch, roster))
 
     def _look_again(self) -> None:
         """Goes on where rules were waited for that are known now."""
@@ -210,17 +217,18 @@ class Archive:
                 self._consumer.resume(place)
 
     async def _put(self, sender: Sender, *, everything: bool = False) -> None:
-        """Hands over full batches, or all there is."""
-        for bucket, lines in self._waiting.items():
-            full = len(lines) if everything else len(lines) - len(lines) % BATCH_POINTS
-            if full:
-                self._waiting[bucket] = lines[full:]
-                for start in range(0, full, BATCH_POINTS):
-                    await sender.put(bucket, lines[start : min(start + BATCH_POINTS, full)])
+        """Hands over what is a great many, or all there is."""
+        for bucket, pile in self._piles.items():
+            if everything or len(pile) >= _PILE_POINTS:
+                for lines in pile.batches(BATCH_POINTS):
+                    await sender.put(bucket, lines)
+        while self._told and (everything or len(self._told) >= BATCH_POINTS):
+            lines, self._told = self._told[:BATCH_POINTS], self._told[BATCH_POINTS:]
+            await sender.put(ALERTS, lines)
 
     async def _checkpoint(self, sender: Sender) -> None:
         """Waits until all that was judged by now is in the database, then writes the state as of now, then commits."""
-        while any(self._waiting.values()):
+        while self._told or any(map(len, self._piles.values())):
             await self._put(sender, everything=True)
         epoch, following = self._shares.epoch, self._next
         self._next = {}

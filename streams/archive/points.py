@@ -10,15 +10,16 @@ A point is known by its measurement, tags and time, so writing one twice changes
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from alerts.batch import DUPLICATE, GRADES, LATE, Batch
+from alerts.batch import DUPLICATE, GRADES, Batch
 from alerts.roster import KindRoster
 from sensors.catalogue import ID, Sensor
 from sensors.record import Record
@@ -32,28 +33,22 @@ class Points:
 
     def __init__(self) -> None:
         self.skipped: Counter[str] = Counter()
-        self._starts: WeakKeyDictionary[KindRoster, _Starts] = WeakKeyDictionary()
+        self._starts: WeakKeyDictionary[KindRoster, Starts] = WeakKeyDictionary()
 
-    def readings(self, batch: Batch, roster: KindRoster) -> list[str]:
-        """A point for each reading that is not a duplicate, in its order; ``lateness`` (ms) only of late ones."""
+    def readings(self, batch: Batch, roster: KindRoster) -> Readings:
+        """Each reading that is not a duplicate, in its order."""
         starts = self._starts.get(roster)
         if starts is None:
-            starts = self._starts[roster] = _Starts(roster)
-        channel, grade, time, value, lateness = batch.channel, batch.grade, batch.time, batch.value, batch.lateness
-        left_out = (grade == DUPLICATE) | (time > LATEST_MS)
-        if left_out.any():
-            duplicates = int((grade == DUPLICATE).sum())
-            self.skipped["duplicates"] += duplicates
-            self.skipped["readings after the year 2262"] += int(left_out.sum()) - duplicates
-            kept = ~left_out
-            channel, grade, time, value, lateness = (column[kept] for column in (channel, grade, time, value, lateness))
-        start = map(starts.__getitem__, (channel * len(GRADES) + grade).tolist())
-        numbers, times = value.tolist(), time.tolist()
-        lines = [f"{s}{v!r} {t}" for s, v, t in zip(start, numbers, times, strict=True)]
-        for row in np.flatnonzero(grade == LATE).tolist():
-            known, _, at = lines[row].rpartition(" ")
-            lines[row] = f"{known},lateness={lateness[row]}i {at}"
-        return lines
+            starts = self._starts[roster] = Starts(roster)
+        series = batch.channel * len(GRADES) + batch.grade
+        found = Readings(starts, series, batch.time, batch.value, batch.lateness)
+        left_out = (batch.grade == DUPLICATE) | (batch.time > LATEST_MS)
+        if not left_out.any():
+            return found
+        duplicates = int((batch.grade == DUPLICATE).sum())
+        self.skipped["duplicates"] += duplicates
+        self.skipped["readings after the year 2262"] += int(left_out.sum()) - duplicates
+        return found.take(~left_out)
 
     def alerts(self, records: Iterable[Record]) -> list[str]:
         """A point for each alert."""
@@ -78,7 +73,66 @@ class Points:
         return lines
 
 
-class _Starts(dict[int, str]):
+class Readings(NamedTuple):
+    """Readings that are to be points, column by column: series by its number in ``starts``, time and lateness in ms."""
+
+    starts: Starts
+    series: NDArray[np.int64]
+    time: NDArray[np.int64]
+    value: NDArray[np.float64]
+    lateness: NDArray[np.int64]
+
+    def take(self, rows: Any) -> Readings:
+        """Some of them, by their numbers, a slice or a mask."""
+        return Readings(self.starts, self.series[rows], self.time[rows], self.value[rows], self.lateness[rows])
+
+    def lines(self) -> list[str]:
+        """A line for each; ``lateness`` only of late ones."""
+        start = map(self.starts.__getitem__, self.series.tolist())
+        columns = zip(start, self.value.tolist(), self.time.tolist(), strict=True)
+        lines = [f"{s}{v!r} {t}" for s, v, t in columns]
+        for row in np.flatnonzero(self.lateness).tolist():
+            known, _, at = lines[row].rpartition(" ")
+            lines[row] = f"{known},lateness={self.lateness[row]}i {at}"
+        return lines
+
+
+class Pile:
+    """Readings that wait to be written, a great many at once: those of a series next to each other, as they came.
+
+    A database that gets a series' points together finds the series once for all of them.
+    """
+
+    def __init__(self) -> None:
+        self._parts: dict[int, list[Readings]] = {}  # by the identity of their starts
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(self, readings: Readings) -> None:
+        self._parts.setdefault(id(readings.starts), []).append(readings)
+        self._size += len(readings.series)
+
+    def batches(self, size: int) -> Iterator[list[str]]:
+        """All of them, which then wait no more, as lines, up to so many at a time; made as they are asked for."""
+        parts, self._parts, self._size = self._parts, {}, 0
+        lines: list[str] = []
+        for some in parts.values():
+            whole = Readings(some[0].starts, *map(np.concatenate, zip(*(part[1:] for part in some), strict=True)))
+            order, row = np.argsort(whole.series, kind="stable"), 0
+            while row < len(order):
+                taken = order[row : row + size - len(lines)]
+                lines += whole.take(taken).lines()
+                row += len(taken)
+                if len(lines) == size:
+                    yield lines
+                    lines = []
+        if lines:
+            yield lines
+
+
+class Starts(dict[int, str]):
     """channel × grades + grade → the line of such a reading up to its value; made when it is first asked for."""
 
     def __init__(self, roster: KindRoster) -> None:

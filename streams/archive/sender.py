@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -30,10 +31,24 @@ class Backoff:
 
     def __init__(self) -> None:
         self._delay = _RETRY_FIRST_S
+        self._woken = False
 
-    async def wait(self, least: float = 0.0) -> None:
-        await asyncio.sleep(max(least, self._delay * random.uniform(0.5, 1)))
-        self._delay = min(2 * self._delay, _RETRY_MOST_S)
+    def next_delay(self) -> float:
+        """How long to wait this time, in s."""
+        delay, self._delay = self._delay, min(2 * self._delay, _RETRY_MOST_S)
+        return delay * random.uniform(0.5, 1)
+
+    async def wait(self, least: float = 0.0, woken: asyncio.Event | None = None) -> None:
+        """At least ``least`` seconds, and after that no longer than until ``woken`` is set; but not twice running."""
+        rest = max(0.0, self.next_delay() - least)
+        await asyncio.sleep(least)
+        if woken is None or self._woken:
+            self._woken = False
+            await asyncio.sleep(rest)
+        else:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(woken.wait(), rest)
+                self._woken = True
 
 
 class Sender:
@@ -51,6 +66,7 @@ class Sender:
         self._under_way: set[asyncio.Task[None]] = set()
         self._failed: BaseException | None = None
         self._said = 0.0
+        self._through = asyncio.Event()  # something got through after the last failure: the others need wait no more
 
     async def put(self, bucket: str, lines: Sequence[str]) -> None:
         """Takes a batch of lines as soon as fewer than three are under way."""
@@ -90,6 +106,7 @@ class Sender:
             try:
                 body = "\n".join(lines).encode()
                 await self._writer.write(self._database.bucket(bucket), self._database.org, body, write_precision="ms")
+                self._through.set()
                 self.points += len(lines)
                 return
             except ApiException as error:
@@ -107,11 +124,12 @@ class Sender:
                 least = min(float(after), 60.0) if after.isdigit() else 0.0
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 reason = str(error) or type(error).__name__
+            self._through.clear()
             self.failures += 1
             if time.monotonic() - self._said > _SAY_EVERY_S:
                 self._said = time.monotonic()
                 log.warning("InfluxDB did not take %d points, tried again until it does: %s", len(lines), reason)
-            await backoff.wait(least)
+            await backoff.wait(least, self._through)
 
     async def _send_apart(self, bucket: str, lines: Sequence[str], reason: str) -> None:
         """The halves by themselves, so that one point that cannot be written costs no other."""

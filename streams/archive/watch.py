@@ -40,6 +40,7 @@ class Watch:
 
         found = [
             Found("kapok_archive_ready", "1 when it reads.", (), lambda: {(): self.health().ready}),
+            Found("kapok_archive_records", "Taken from Kafka.", (), lambda: {(): archive.taken}, counter=True),
             Found("kapok_archive_points", "In the database.", (), lambda: sent("points"), counter=True),
             Found("kapok_archive_refused", "Points refused for good.", (), lambda: sent("refused"), counter=True),
             Found("kapok_archive_expired", "Points too old to keep.", (), lambda: sent("expired"), counter=True),

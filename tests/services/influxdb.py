@@ -42,6 +42,10 @@ class InfluxDB:
         self._child = Child("influxd", self._command, self._folder / "influxd.log")
         self._child.wait_for(lambda: accepts(self.port) and self._ready(), 30)
 
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
     def stop(self) -> None:
         self._child.stop()
 
