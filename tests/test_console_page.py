@@ -131,31 +131,6 @@ async def test_a_press_on_a_case_that_changes_meanwhile_opens_it(running: Runnin
     await aside(night)
 
 
-async def test_what_is_under_a_red_risk_is_not_below_what_was_answered_and_rings(storm: City) -> None:
-    cases = [case for case in storm.board.cases.values() if case.closed is None and case.highest == 4]
-    under = next(case for case in cases if case.group and case.state != "acknowledged")
-
-    def night(address: str) -> None:
-        with window() as page:
-            page.login(address, "admin")
-            page.until(ROW, under.id)
-            listed = page.run(LISTED)
-            answered = [n for n, (_, state, _, _) in enumerate(listed) if state == "acknowledged"]
-            place = next(n for n, (name, *_) in enumerate(listed) if name == under.id)
-            assert answered
-            assert place < min(answered)
-            waiting = [level for _, state, level, _ in listed if state in ("open", "notified", "alert")]
-            assert waiting == sorted(waiting, reverse=True)
-            assert page.run("return import('/files/list.js').then((list) => list.ringing())")
-
-    async with console(storm) as running:
-        for number, case in enumerate(cases):
-            if case.id != under.id:  # the risk itself is answered
-                action = {"id": f"all-{number}", "do": "ack", "by": "p-004", "at": storm.board.clock_ms}
-                await storm.submit(Action.model_validate(action | {"case": case.id}))
-        await aside(lambda: night(running.address))
-
-
 async def test_the_link_of_a_message_opens_its_case_before_and_after_a_login(running: Running) -> None:
     case, other = flood(running.city, 0.3), press(running.city)
     shows = (
@@ -336,6 +311,31 @@ async def test_other_sites_and_rules_come_to_an_open_page(running: Running) -> N
 
     loop = asyncio.get_running_loop()
     await aside(night)
+
+
+async def test_what_is_under_a_red_risk_is_not_below_what_was_answered_and_rings(storm: City) -> None:
+    cases = [case for case in storm.board.cases.values() if case.closed is None and case.highest == 4]
+    under = next(case for case in cases if case.group and case.state != "acknowledged")
+
+    def night(address: str) -> None:
+        with window() as page:
+            page.login(address, "admin")
+            page.until(ROW, under.id)
+            listed = page.run(LISTED)
+            answered = [n for n, (_, state, _, _) in enumerate(listed) if state == "acknowledged"]
+            place = next(n for n, (name, *_) in enumerate(listed) if name == under.id)
+            assert answered
+            assert place < min(answered)
+            waiting = [level for _, state, level, _ in listed if state in ("open", "notified", "alert")]
+            assert waiting == sorted(waiting, reverse=True)
+            assert page.run("return import('/files/list.js').then((list) => list.ringing())")
+
+    async with console(storm) as running:
+        for number, case in enumerate(cases):
+            if case.id != under.id:  # the risk itself is answered
+                action = {"id": f"all-{number}", "do": "ack", "by": "p-004", "at": storm.board.clock_ms}
+                await storm.submit(Action.model_validate(action | {"case": case.id}))
+        await aside(lambda: night(running.address))
 
 
 MAP = "return echarts.getInstanceByDom(document.getElementById('map'))"
