@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from alerts.cases.action import Action
 from alerts.cases.case import Case
 from alerts.cases.desk import Desk
+from alerts.cases.duty import YELLOW
 from alerts.cases.entry import Entry, Outcome
 from alerts.cases.figures import Figures, by_district, figures
 from alerts.cases.notification import Notification, Receipt
@@ -213,6 +214,7 @@ def rows(seed: int = 1) -> dict[str, str]:
         "readings, alerts": f"{month.readings:,}, {month.alerts:,}",
         "told": told,
         **{name: _text(one) for name, one in by_district(month.cases.values()).items()},
+        "orange and red": _text(figures(case for case in month.cases.values() if case.highest > YELLOW)),
         "all": _text(found),
     }
 

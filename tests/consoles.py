@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
@@ -109,6 +109,9 @@ class City:
             Duty(group, group, tuple(Person(p, people[p].name) for p in duty.on_duty(group, now)), None)
             for group in duty.groups
         ]
+
+    def names(self) -> Mapping[str, str]:
+        return self.directory.colleagues
 
     def residents(self, audit: Audit) -> Residents:
         return self.directory.residents(audit)

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 import pytest
+from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from alerts.cases.action import Action
 from alerts.delivery.text import words
 from tests import chromium
 from tests.chromium import DESK, PHONE, window
@@ -19,6 +21,7 @@ from tests.test_console import GAUGE, HOME, RESIDENT, START, flood, press
 
 Result = TypeVar("Result")
 pytestmark = chromium.needed
+OTHER_GAUGE = "GZ-TH-0002"
 ROW = 'return document.querySelector(`li[data-id="${arguments[0]}"]`)'
 
 
@@ -98,6 +101,32 @@ async def test_a_night_can_be_worked_by_keyboard_alone(running: Running) -> None
             page.until(f"{ROW}.innerText.includes('应答')", case)
             page.press(Keys.ESCAPE)
             page.until("return document.getElementById('detail').hidden")
+
+    await aside(night)
+
+
+async def test_a_press_on_a_case_that_changes_meanwhile_opens_it(running: Running) -> None:
+    """A row is drawn anew at each change of its case, and the list is in another order then."""
+    case = flood(running.city, 0.15)
+    loop = asyncio.get_running_loop()
+
+    async def news() -> None:
+        flood(running.city, 0.3, running.city.board.clock_ms + 1000)
+        flood(running.city, 0.3, running.city.board.clock_ms + 1000, OTHER_GAUGE)
+
+    def night() -> None:
+        with window() as page:
+            page.login(running.address, "admin")
+            page.until(ROW, case)
+            pressing = webdriver.ActionChains(page.driver, duration=10)
+            row = page.driver.find_element(By.CSS_SELECTOR, f'li[data-id="{case}"] button')
+            pressing.click_and_hold(row).perform()
+            asyncio.run_coroutine_threadsafe(news(), loop).result()
+            page.until("return import('/files/server.js').then(({state}) => state.items.size === 2)")
+            webdriver.ActionChains(page.driver, duration=10).release().perform()
+            page.until("return document.querySelector('#detail-title')?.innerText.includes('红色')")
+            assert GAUGE in page.text("#detail .where")
+            page.until("return document.querySelectorAll('#list li .level-4').length >= 2")
 
     await aside(night)
 
@@ -188,6 +217,12 @@ async def test_the_map_has_all_levels_by_shape_and_letter_and_fits_every_screen(
                 assert page.run("return document.documentElement.scrollWidth") <= size[0]
                 page.until("return new Promise((done) => setTimeout(() => done(true), 300))")
                 page.picture(f"{pictures}-map")
+                if not query:
+                    if size == PHONE:
+                        page.click("[data-part=figures-part]")
+                    page.until("return document.querySelectorAll('#figures td').length > 0")
+                    assert page.run(WIDER) == [], "figures that have to be scrolled sideways"
+                    page.picture(f"{pictures}-figures")
                 if size == PHONE:
                     page.click("[data-part=list-part]")
                 page.click("#list li:first-child button")
@@ -278,12 +313,44 @@ async def test_other_sites_and_rules_come_to_an_open_page(running: Running) -> N
     await aside(night)
 
 
+async def test_what_is_under_a_red_risk_is_not_below_what_was_answered_and_rings(storm: City) -> None:
+    cases = [case for case in storm.board.cases.values() if case.closed is None and case.highest == 4]
+    under = next(case for case in cases if case.group and case.state != "acknowledged")
+
+    def night(address: str) -> None:
+        with window() as page:
+            page.login(address, "admin")
+            page.until(ROW, under.id)
+            listed = page.run(LISTED)
+            answered = [n for n, (_, state, _, _) in enumerate(listed) if state == "acknowledged"]
+            place = next(n for n, (name, *_) in enumerate(listed) if name == under.id)
+            assert answered
+            assert place < min(answered)
+            waiting = [level for _, state, level, _ in listed if state in ("open", "notified", "alert")]
+            assert waiting == sorted(waiting, reverse=True)
+            assert page.run("return import('/files/list.js').then((list) => list.ringing())")
+
+    async with console(storm) as running:
+        for number, case in enumerate(cases):
+            if case.id != under.id:  # the risk itself is answered
+                action = {"id": f"all-{number}", "do": "ack", "by": "p-004", "at": storm.board.clock_ms}
+                await storm.submit(Action.model_validate(action | {"case": case.id}))
+        await aside(lambda: night(running.address))
+
+
 MAP = "return echarts.getInstanceByDom(document.getElementById('map'))"
 DRAWN = """
 const series = map.getOption().series;
 const levels = series.filter((one) => one.id.startsWith("level-"));
 const letters = new Set(levels.flatMap((one) => one.data.map((point) => point.label.formatter[0])));
 return { shapes: levels.map((one) => one.symbol), letters: [...letters].sort().join(""), districts: series.find((one) => one.id === "districts").data.length };
+"""
+LISTED = """
+return import("/files/server.js").then(({ state }) => [...document.querySelectorAll("#list li")].map((li) => state.items.get(li.dataset.id))
+  .map((item) => [item.id, item.state, item.level || item.highest - 0.5, item.group]));
+"""
+WIDER = """
+return [...document.querySelectorAll("#list, #duty, #figures")].filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.id);
 """
 SMALL = """
 return [...document.querySelectorAll("button")].filter((one) => one.offsetParent && one.offsetHeight < 34).map((one) => one.outerHTML);

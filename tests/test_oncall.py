@@ -214,6 +214,28 @@ def test_a_night_in_a_terminal_in_both_languages(embedded: OnCallTopics, tmp_pat
     assert would
 
 
+def test_a_silence_in_a_terminal_holds_back_until_it_is_lifted(embedded: OnCallTopics) -> None:
+    on, site = embedded, embedded.gauges[0].id
+    with ended(on.start()) as running:
+        on.until_ready(*running)
+        on.feed(START_MS)
+        made = kapok(on, "silence", "--by", BY, "-m", "清洗水尺", "--site", site, "--for", "2h")
+        assert made.code == 0, made.stderr
+        on.until(lambda: on.folded()[1][topics.ACTIONS] == 1, running)
+        on.feed(on.alert(site, 3, START_MS + 5000), START_MS + 6000)
+        on.until(lambda: any(one.silenced for one in on.cases()), running)
+        assert on.notifications() == []
+        lifted = kapok(on, "lift", made.stdout.split()[1], "--by", BY)
+        assert lifted.code == 0, lifted.stderr
+        on.until(lambda: len(on.notifications()) > 0, running)
+        on.feed(on.alert(site, 0, START_MS + 60_000, 3), START_MS + 61_000)
+        on.until(lambda: on.cases()[-1].resolved is not None, running)
+        listed = kapok(on, "list", "--lang", "en").stdout
+        assert "orange" in listed  # nobody has answered it, so it is not "normal"
+        assert "over" in listed
+        assert running[0].stop() == 0
+
+
 def test_bad_actions_are_refused_in_words(embedded: OnCallTopics) -> None:
     on, site = embedded, embedded.gauges[0].id
     with ended(on.start()) as running:

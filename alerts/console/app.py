@@ -98,9 +98,7 @@ def create_app(
 
     def me(session: Session) -> dict[str, Any]:
         login = session.login
-        names = {other.person: other.name for other in logins.values()}
-        for group in feed.duty():
-            names |= dict(group.people)
+        names = {other.person: other.name for other in logins.values()} | dict(feed.names())
         return {
             "person": login.person,
             "name": login.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from alerts.cases.action import Action
@@ -40,6 +40,10 @@ class Feed(Protocol):
 
     def duty(self) -> Sequence[Duty]:
         """Who is on call at the board's time, by group."""
+        ...
+
+    def names(self) -> Mapping[Id, str]:
+        """What colleagues call each other, on duty now or not; nobody of a home's own groups is among them."""
         ...
 
     def residents(self, audit: Audit) -> Residents:

@@ -116,11 +116,13 @@ class Hub:
 
     async def _beat(self) -> None:
         told: tuple[Duty, ...] = ()
+        names = self._feed.names()
         edition = self._feed.board.edition
         while True:
             await asyncio.sleep(BEAT_S)
-            if edition != self._feed.board.edition:  # names, levels and what is drawn may all be others
-                edition = self._feed.board.edition
+            if edition != self._feed.board.edition or names != self._feed.names():
+                # names, levels and what is drawn may all be others
+                edition, names = self._feed.board.edition, self._feed.names()
                 for page in tuple(self.pages):
                     page.put(self._all(page))
             now, on_duty = self._time(), tuple(self._feed.duty())

@@ -7,18 +7,23 @@ from typing import Any
 
 from alerts.cases.action import Action
 from alerts.cases.case import Case
+from alerts.cases.desk import AHEAD_MS
 from alerts.cases.message import time_ms
 from alerts.cases.notification import Notification, Receipt
 from alerts.console.board import Board, Body
 from alerts.console.login import Scope
+from alerts.console.reckoned import Points, present, sums
 from alerts.message import title
 from alerts.rules import TYPES
+from alerts.rules.window_sum import WindowSum
 from sensors.catalogue import Place, Sensor
 
 CLOSED_SHOWN, CLOSED_MS = 100, 24 * 3_600_000  # of the closed cases, the newest of the last day
 _SENSORS = 12  # of one place, in its detail
 _PLAIN = ("level", "waterlog_risk")  # rules whose thresholds are amounts of the quantity that is drawn
 _DEPTH = "depth"
+_ORDER = ("case", "told", "receipt")
+_TIMELINE = dict(zip((Case, Notification, Receipt), _ORDER, strict=True))
 
 Item = dict[str, Any]
 Site = Sensor | Place
@@ -162,18 +167,25 @@ class View:
         return {
             "site": known | ({"capacity": capacity} if capacity else {}),
             "alerts": [self._line(body) | {"level": body["level"]} for body in self.board.alerts_at(site.id)],
-            "series": [series for sensor in sensors for series in self._series(sensor, site)],
+            "series": [*self._present(site), *(one for sensor in sensors for one in self._series(sensor, site))],
         }
 
     def timeline(self, case: Case) -> list[Item]:
-        """What happened to a case, and who was told with what success; people by their ids."""
-        names = ((Case, "case"), (Notification, "told"), (Receipt, "receipt"))
+        """What happened to a case: of one time what was decided, then who was told, then with what success; people by
+        their ids.
+        """
         hidden = {"alert", "detail"}  # the alert is shown above; a channel's own words may name an address
-        entries = []
-        for entry in self.board.timeline(case.id):
-            what = next(name for kind, name in names if isinstance(entry, kind))
-            entries.append({k: v for k, v in _dump(entry).items() if k not in hidden} | {"what": what})
-        return entries
+        entries = self.board.timeline(case.id)
+        told = {one.id: one.at for one in entries if isinstance(one, Notification)}
+        shown = []
+        for entry in entries:
+            at = entry.at
+            if isinstance(entry, Receipt) and at > self.board.clock_ms + AHEAD_MS:
+                # delivery goes by its own clock: in the demo, or behind a replay, that is another day than the log's
+                at = told.get(entry.notification, self.board.clock_ms)
+            line = {k: v for k, v in _dump(entry).items() if k not in hidden}
+            shown.append(line | {"what": _TIMELINE[type(entry)], "at": at})
+        return sorted(shown, key=lambda line: (line["at"], _ORDER.index(line["what"])))
 
     def _line(self, body: Body) -> Item:
         rule_type, rule_id = str(body["type"]), str(body["rule"])
@@ -199,8 +211,36 @@ class View:
                     and TYPES[rule.type].applies(rule, of, self.board.catalogue)
                 ):
                     lines |= TYPES[rule.type].table(rule, of)
-            name = f"{sensor.name} {sensor.room or ''}".strip()
-            yield {"sensor": sensor.id, "name": name, "quantity": quantity, "points": points, "thresholds": lines}
+            known = {"sensor": sensor.id, "name": f"{sensor.name} {sensor.room or ''}".strip(), "quantity": quantity}
+            yield from self._sums(sensor, known, points)
+            yield known | {"points": points, "thresholds": lines}
+
+    def _sums(self, sensor: Sensor, known: Item, points: Points) -> Iterable[Item]:
+        """The sums over each window of the rules of this sensor, where the readings go back that far."""
+        windows: dict[int, dict[int, float]] = {}
+        for rule in self.board.rulebook.rules:
+            if not isinstance(rule, WindowSum.Parameters) or rule.per != "sensor":
+                continue
+            if rule.quantity == known["quantity"] and WindowSum.applies(rule, sensor, self.board.catalogue):
+                for level, limit in WindowSum.table(rule, sensor).items():
+                    windows.setdefault(limit.window, {})[level] = limit.sum
+        for window, lines in sorted(windows.items()):
+            if found := sums(points, window):
+                yield known | {"window": window, "points": found, "thresholds": lines}
+
+    def _present(self, site: Site) -> Iterable[Item]:
+        """The people in a venue while it is crowded, reckoned from what the alert says."""
+        capacity = getattr(site, "capacity", None)
+        for body in self.board.alerts_at(site.id) if capacity else ():
+            rule = next((rule for rule in self.board.rulebook.rules if rule.id == body["rule"]), None)
+            if rule is None or rule.type != "occupancy":
+                continue
+            counters = (s.id for s in self.board.catalogue.sensors.values() if s.place == site.id)
+            readings = [self.board.readings_of(counter) for counter in counters]
+            if found := present(time_ms(body["at"]), body["value"] * capacity, readings):
+                lines = {level: c * capacity for level, c in TYPES[rule.type].table(rule, site).items()}
+                known = {"sensor": site.id, "name": site.name, "quantity": "present"}
+                yield known | {"points": found, "thresholds": lines}
 
     def _sees(self, what: Site | Case) -> bool:
         return self.scope.sees(what.kind, what.zone, what.district)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -110,6 +111,14 @@ class Directory:
     def residents(self, audit: Audit) -> Residents:
         """The only way to who lives in a home: each look-up goes into the audit log."""
         return Residents(self._homes, audit)
+
+    @cached_property
+    def colleagues(self) -> dict[str, str]:
+        """Person → name of all who are in a group at some time or may log in, but for those of a home's own groups."""
+        own = tuple(f"-{home}" for home in self.homes)
+        grouped = (self.duty.everybody(group) for group in self.duty.groups if not group.endswith(own))
+        known = {one for one, person in self.people.items() if person.login is not None}.union(*grouped)
+        return {one: self.people[one].name for one in sorted(known) if one in self.people}
 
     def line_of_group(self, group: str) -> int | None:
         """Where a group is written: its own line, or its home's."""

@@ -48,10 +48,6 @@ class WindowSum(PlaceRule):
         id = "rainstorm"
         kind = "rain"
         type = "window_sum"
-    words = (
-        "累计{quantity} {value} {unit}，阈值 {threshold} {unit}",
-        "{quantity} adds up to {value} {unit}, threshold {threshold} {unit}",
-    )
         quantity = "rain"
         levels = {blue = {window = "12h", sum = 50}, red = {window = "3h", sum = 100}}
         hysteresis = 0.1

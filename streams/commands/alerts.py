@@ -40,13 +40,15 @@ class Outcome(StrEnum):
 
 _WORDS: dict[str, dict[str, Any]] = {
     "zh": {
-        "columns": ("级别", "状态", "自", "案件", "何事", "已通知", "接警人"),
-        "states": {"open": "待通知", "notified": "已通知", "acknowledged": "已接警", "closed": "已办结"},
-        "none": "目前没有未办结的案件",
+        "columns": ("级别", "状态", "自", "案件", "何事", "通知了", "应答人"),
+        "states": {"open": "未送达", "notified": "未应答", "acknowledged": "已应答", "closed": "已结案"},
+        "over": "，已解除",
+        "none": "目前没有未结案的警情",
     },
     "en": {
         "columns": ("level", "state", "since", "case", "what", "told", "answered by"),
         "states": {state: state for state in ("open", "notified", "acknowledged", "closed")},
+        "over": ", over",
         "none": "no open cases at the moment",
     },
 }
@@ -190,22 +192,40 @@ def silence(
     prefix: PrefixOption = "",
 ) -> None:
     """Tell nobody of some alerts for a while; nothing holds back a call for help."""
-    from streams.oncall.actions import CaseDesk, actions, submit
-
     lasts = round(seconds(for_, "--for") * 1000)
     fields = {"kind": kind, "rule": rule, "district": district, "zone": zone, "site": site, "level": level}
     matcher = {name: tuple(values) for name, values in fields.items() if values}
 
+    def made(now: int) -> Action:
+        do = "maintenance" if maintenance else "silence"
+        return _action(do=do, by=by, at=now, matcher=matcher, since=now, until=now + lasts, text=text)
+
+    written = _write_action(broker, prefix, made)
+    Console(highlight=False).print(f"{written.do} {written.id} until {iso(written.until or 0)}", markup=False)
+
+
+@app.command()
+def lift(
+    silence: Annotated[str, typer.Argument(metavar="ID", help="As `silence` said.")],
+    by: ByOption,
+    broker: BrokerOption = "127.0.0.1:9092",
+    prefix: PrefixOption = "",
+) -> None:
+    """End a silence or a maintenance; what still fires is told then."""
+    _write_action(broker, prefix, lambda now: _action(do="lift", by=by, at=now, lifts=silence))
+
+
+def _write_action(broker: str, prefix: str, make: Callable[[int], Action]) -> Action:
+    """Writes one that is not about a case."""
+    from streams.oncall.actions import CaseDesk, actions, submit
+
     async def write() -> Action:
         async with CaseDesk(broker, prefix) as desk, actions(broker) as producer:
-            now = await desk.now_ms()
-            do = "maintenance" if maintenance else "silence"
-            action = _action(do=do, by=by, at=now, matcher=matcher, since=now, until=now + lasts, text=text)
+            action = make(await desk.now_ms())
             await submit(producer, prefix, action)
             return action
 
-    written = asyncio.run(write())
-    Console(highlight=False).print(f"{written.do} {written.id} until {iso(written.until or 0)}", markup=False)
+    return asyncio.run(write())
 
 
 def _do(wanted: str, by: str, broker: str, prefix: str, json: bool, lang: Lang | None, **fields: Any) -> None:
@@ -263,20 +283,22 @@ def _show(cases: list[Case], lang: str) -> None:
     table = Table(*words["columns"], box=None, pad_edge=False, header_style="dim")
     for case in cases:
         state, told = words["states"][case.state], ", ".join(case.told)
-        row = (_mark(case, lang), state, _local(case.opened), case.key, _what(case, lang), told)
+        over = words["over"] if case.resolved is not None and case.state != "closed" else ""
+        mark = _mark(case.level or case.highest, lang)
+        row = (mark, state + over, _local(case.opened), case.key, _what(case, lang), told)
         table.add_row(*row, case.acknowledged_by or "")
     console.print(table)
 
 
 def _line(case: Case, lang: str) -> Text:
-    text = Text(f"{_local(case.at)} ").append_text(_mark(case, lang))
+    text = Text(f"{_local(case.at)} ").append_text(_mark(case.level, lang))
     state = _WORDS[lang]["states"][case.state]
     return text.append(f" {case.key}  {state}: {getattr(case.reason, lang)}")
 
 
-def _mark(case: Case, lang: str) -> Text:
+def _mark(level: int, lang: str) -> Text:
     names = LEVELS_ZH if lang == "zh" else LEVEL_NAMES
-    return Text(f" {MARKS[case.level]} {names[case.level]} ", STYLES[case.level])
+    return Text(f" {MARKS[level]} {names[level]} ", STYLES[level])
 
 
 def _what(case: Case, lang: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -86,6 +86,9 @@ class TopicFeed:
             groups = [group for group in directory.duty.groups if not group.endswith(homes)]
             self._duty = ((minute, id(directory)), [self._on_duty(directory, group) for group in groups])
         return self._duty[1]
+
+    def names(self) -> Mapping[str, str]:
+        return self._who.directory.colleagues
 
     def residents(self, audit: Audit) -> Residents:
         return self._who.directory.residents(audit)

@@ -2,8 +2,9 @@
 
 import { drawReadings } from "./chart.js";
 import { stateLine, tags } from "./list.js";
+import { unlessPressed } from "./press.js";
 import { act, get, lookUp, state } from "./server.js";
-import { amount, badge, both, day, district, h, person, span, time, word } from "./words.js";
+import { amount, badge, both, day, district, h, known, person, span, time, word } from "./words.js";
 
 const OUTCOMES = ["helped", "no_help_needed", "false_alarm", "passed_on", "other"];
 const box = document.getElementById("detail");
@@ -12,8 +13,6 @@ let clean = () => {};
 let form = null; // the form that is open, so that news does not close it
 let came = null; // what had the focus before
 let asked = 0;
-let pressed = false;
-let late = false;
 
 export const shownCase = () => shown?.case;
 
@@ -43,12 +42,6 @@ async function show(what) {
   await redraw(true);
 }
 
-// Nothing is put in the place of a button while a finger is on it: the press would be lost.
-addEventListener("pointerdown", () => { pressed = true; });
-for (const end of ["pointerup", "pointercancel"]) {
-  addEventListener(end, () => setTimeout(() => { pressed = false; if (late) { late = false; redraw(); } }));
-}
-
 export async function redraw(focus = false) {
   if (!shown) return;
   const ask = (asked += 1);
@@ -60,7 +53,14 @@ export async function redraw(focus = false) {
     return;
   }
   if (ask !== asked || !shown) return;
-  if (pressed && !focus) { late = true; return; }
+  if (focus) draw(found, true);
+  else { news = found; unlessPressed(drawNews); }
+}
+
+let news = null;
+const drawNews = () => { if (shown && news) draw(news, false); news = null; };
+
+function draw(found, focus) {
   clean();
   const scrolled = box.scrollTop;
   const writing = form && box.contains(form) ? form : null;
@@ -190,14 +190,17 @@ function others({ case: item, alerts }) {
   return [h("h3", {}, word("also")), h("ul", { class: "also" }, ...rest.map((alert) => h("li", {}, badge(alert.level), ` ${both(alert.what)} ${amount(alert, "value")}`)))];
 }
 
-function timeline({ timeline: entries }) {
+function timeline({ site, timeline: entries }) {
   if (!entries?.length) return [];
   let last = "";
+  const groups = new Map(entries.filter((entry) => entry.what === "told").map((entry) => [entry.to, entry.group]));
+  // a home's relatives are nobody's colleagues: what they are is shown, not who
+  const name = (id) => (known(id) || !groups.has(id) ? person(id) : `${word(groups.get(id).replace(`-${site.id}`, ""))} ${id}`);
   const lines = together(entries).map((entry) => {
     const today = day(entry.at);
     const dated = today !== last ? `${today} ` : "";
     last = today;
-    return h("li", { class: `${entry.what} ${entry.change || entry.status || ""}` }, h("time", {}, `${dated}${time(entry.at, true)}`), " ", line(entry));
+    return h("li", { class: `${entry.what} ${entry.change || entry.status || ""}` }, h("time", {}, `${dated}${time(entry.at, true)}`), " ", line(entry, name));
   });
   return [h("h3", {}, word("timeline")), h("ol", { class: "timeline" }, ...lines)];
 }
@@ -216,8 +219,8 @@ function together(entries) {
   return groups;
 }
 
-function line(entry) {
-  const who = entry.people?.map(person).join(word("and"));
+function line(entry, name) {
+  const who = entry.people?.map(name).join(word("and"));
   if (entry.what === "told") return word(entry.within || entry.count ? "told_together" : "told", { who });
   if (entry.what === "receipt") return word({ delivered: "delivered", failed: "failed_to", gave_up: "gave_up" }[entry.status], { who, by: entry.channel });
   const said = entry.text ? `：“${entry.text}”` : "";

@@ -1,5 +1,6 @@
 // The live list: what nobody has answered first, the highest level first, the newest first.
 
+import { unlessPressed } from "./press.js";
 import { state } from "./server.js";
 import { amount, badge, both, district, h, person, span, time, word } from "./words.js";
 
@@ -10,17 +11,33 @@ let kind = "";
 let open = () => {};
 
 const waiting = (item) => item.state === "open" || item.state === "notified" || item.state === "alert";
-export const ringing = () => [...state.items.values()].some((i) => i.highest === 4 && i.state !== "alert" && waiting(i) && !i.silenced && !i.group);
+export const ringing = () => [...state.items.values()].some((i) => i.highest === 4 && i.state !== "alert" && waiting(i) && !i.silenced);
 
 function rank(item) {
-  const group = item.state === "closed" ? 3 : item.silenced || item.group ? 2 : waiting(item) ? 0 : 1;
-  return [group, -(item.level || item.highest - 0.5), -item.opened]; // what is over comes after what is not
+  const urgency = item.state === "closed" ? 3 : item.silenced ? 2 : waiting(item) ? 0 : 1;
+  return [urgency, -(item.level || item.highest - 0.5), -item.opened]; // what is over comes after what is not
 }
 
-function before(a, b) {
-  const [x, y] = [rank(a), rank(b)];
+function compare(x, y) {
   for (let i = 0; i < x.length; i += 1) if (x[i] !== y[i]) return x[i] - y[i];
-  return a.id < b.id ? -1 : 1;
+  return 0;
+}
+
+// In order. Of those that are as urgent and as high, the sensors of a catchment at red risk follow that risk.
+function ordered(items) {
+  const ranks = new Map(items.map((item) => [item.id, rank(item)]));
+  const of = (item) => `${ranks.get(item.id).slice(0, 2)} ${item.group || item.id}`;
+  const places = new Map(); // the group's: where the first of it would stand
+  for (const item of items) {
+    const place = places.get(of(item));
+    if (!place || compare(ranks.get(item.id), place) < 0) places.set(of(item), ranks.get(item.id));
+  }
+  const keys = new Map(items.map((item) => [item.id, { place: places.get(of(item)), of: of(item), rank: ranks.get(item.id), follows: Number(Boolean(item.group)) }]));
+  return [...items].sort((a, b) => {
+    const [x, y] = [keys.get(a.id), keys.get(b.id)];
+    if (x.of !== y.of) return compare(x.place, y.place) || (x.of < y.of ? -1 : 1);
+    return x.follows - y.follows || compare(x.rank, y.rank) || (a.id < b.id ? -1 : 1);
+  });
 }
 
 export function setUpList(onOpen) {
@@ -44,13 +61,16 @@ export function drawFilter() {
   }, word(one || "all"))));
 }
 
+export const drawNews = () => unlessPressed(drawList);
+
 export function drawList(anew = false) {
   const list = document.getElementById("list");
-  if (anew) { rows.clear(); list.replaceChildren(); }
-  const items = [...state.items.values()].filter((item) => !kind || item.kind === kind).sort(before);
+  if (anew === true) { rows.clear(); list.replaceChildren(); }
+  const items = ordered([...state.items.values()].filter((item) => !kind || item.kind === kind));
   const shown = items.slice(0, MOST);
   const kept = new Set(shown.map((item) => item.id));
   for (const [id, row] of rows) if (!kept.has(id)) { row.element.remove(); rows.delete(id); }
+  let under = null; // the risk that the rows before this one belong to
   shown.forEach((item, place) => {
     let row = rows.get(item.id);
     if (!row || row.item !== item) {
@@ -62,6 +82,8 @@ export function drawList(anew = false) {
       rows.set(item.id, made);
       row = made;
     }
+    if (item.group !== under) under = item.id;
+    row.element.firstChild.classList.toggle("member", under === item.group);
     if (list.children[place] !== row.element) list.insertBefore(row.element, list.children[place] || null);
   });
   const more = document.getElementById("more");

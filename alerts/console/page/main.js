@@ -1,7 +1,7 @@
 // Puts the parts together: what the server tells goes to the list, the map, the detail, the ears.
 
 import { closeDetail, openCase, openSite, redraw, shownCase } from "./detail.js";
-import { drawFilter, drawList, drawWaits, ringing, setUpList } from "./list.js";
+import { drawFilter, drawList, drawNews, drawWaits, ringing, setUpList } from "./list.js";
 import { drawLegend, drawMap, drawMapSoon, placeOf, setCity, setUpMap, showOnMap } from "./map.js";
 import { drawDuty, drawFigures, drawQuiet } from "./others.js";
 import { connect, get, leave, listen, state } from "./server.js";
@@ -36,7 +36,7 @@ async function open(id) {
 
 function showCaseOnMap(id) {
   const place = placeOf(state.items.get(id)?.site);
-  if (place && !matchMedia("(max-width: 900px)").matches) showOnMap(place);
+  if (!matchMedia("(max-width: 900px)").matches) showOnMap(place);
 }
 
 function showPart(part) {
@@ -49,7 +49,7 @@ function showPart(part) {
 listen((news) => {
   if (news.all) start();
   if (news.connection || news.clock) drawTrouble();
-  if (news.list) { drawList(); drawCounts(); }
+  if (news.list) { drawNews(); drawCounts(); }
   if (news.map) drawMapSoon();
   if (news.duty) drawDuty();
   if (news.quiet) drawQuiet();

@@ -8,8 +8,10 @@ const HOUSE = "path://M2 12 L12 2 L22 12 L19 12 L19 22 L5 22 L5 12 Z";
 const NEAR = 30; // px within which sites with a level are drawn as one
 const CORE = [113.31, 23.115];
 const CORE_ZOOM = 4;
+const CLOSEST = 60;
 const WIDE = 650; // px: from here on there is room for a big corner with the whole city
 let chart = null;
+let chosen = null; // the place of the case that is open
 let city = { sites: [], communities: [] };
 let centres = [];
 let drawing = 0;
@@ -45,8 +47,9 @@ function begin(element, openSite) {
   chart = echarts.init(element, null, { renderer: "canvas" });
   chart.setOption(frame());
   chart.on("click", (event) => {
-    if (event.data?.near > 1) zoomTo(event.data.value, 2.5);
-    else if (event.data?.site) openSite(event.data.site);
+    const closest = (chart.getOption().geo[0].zoom || 1) >= CLOSEST; // some stand at one point
+    if (event.data?.near > 1 && !closest) zoomTo(event.data.value, 2.5);
+    else if (event.data?.site) { chosen = placeOf(event.data.site); openSite(event.data.site); drawMap(); }
   });
   chart.on("georoam", () => drawMap());
 }
@@ -55,7 +58,7 @@ function frame() {
   const wide = document.getElementById("map").clientWidth > WIDE;
   const geo = {
     center: CORE, zoom: wide ? CORE_ZOOM * 0.8 : CORE_ZOOM,
-    map: "city", roam: true, scaleLimit: { min: 0.8, max: 60 }, aspectScale: 0.92, layoutCenter: ["50%", "50%"], layoutSize: "98%",
+    map: "city", roam: true, scaleLimit: { min: 0.8, max: CLOSEST }, aspectScale: 0.92, layoutCenter: ["50%", "50%"], layoutSize: "98%",
     itemStyle: { areaColor: "#1a2734", borderColor: "#4a6378", borderWidth: 1 },
     emphasis: { disabled: true }, label: { show: false }, silent: true,
   };
@@ -66,7 +69,7 @@ function frame() {
 
 function zoomTo(centre, factor) {
   const geo = chart.getOption().geo[0];
-  chart.setOption({ geo: [{ zoom: Math.min(60, Math.max(0.8, (geo.zoom || 1) * factor)), ...(centre ? { center: centre } : {}) }] });
+  chart.setOption({ geo: [{ zoom: Math.min(CLOSEST, Math.max(0.8, (geo.zoom || 1) * factor)), ...(centre ? { center: centre } : {}) }] });
   drawMap();
 }
 
@@ -77,6 +80,7 @@ function look(centre) {
 }
 
 export function showOnMap(at) {
+  chosen = at;
   if (!chart || !at) return;
   const zoom = Math.max(6, chart.getOption().geo[0].zoom || 1);
   chart.setOption({ geo: [{ zoom, center: at }] });
@@ -98,6 +102,7 @@ export function drawMap() {
 function series() {
   const wall = document.body.classList.contains("wall");
   const big = wall ? 1.5 : 1;
+  const full = new Map([...state.items.values()].filter((item) => item.type === "occupancy" && item.level).map((item) => [item.site, item.value]));
   const normal = [], catchments = [], venues = [], segments = [], raised = [];
   for (const site of city.sites) {
     const level = state.levels.get(site.id) || 0;
@@ -108,7 +113,8 @@ function series() {
       if (level) catchments.push({ value: site.at, name: site.name, site: site.id, level, itemStyle: { color: LEVELS[level].colour, opacity: 0.3, borderColor: LEVELS[level].colour, borderWidth: 2 } });
       if (level) raised.push({ ...site, level });
     } else if (site.shape === "venue") {
-      venues.push({ value: site.at, name: site.name, site: site.id, level });
+      const people = full.has(site.id) ? ` ${Math.round(100 * full.get(site.id))} %` : "";
+      venues.push({ value: site.at, name: `${site.name}${people}`, site: site.id, level });
       if (level) raised.push({ ...site, level });
     } else if (level) raised.push({ ...site, level });
     else normal.push(site.at);
@@ -133,6 +139,10 @@ function series() {
       data: gathered.filter((one) => one.level === level).map((one) => mark(one, level, big)),
       itemStyle: { color: LEVELS[level].colour, borderColor: "#0b1118", borderWidth: 1.5, opacity: 1 },
     })),
+    {
+      ...common, id: "chosen", silent: true, z: 3, symbol: "circle", symbolSize: 40 * big, data: chosen && document.body.classList.contains("detailed") ? [chosen] : [],
+      itemStyle: { color: "transparent", borderColor: "#fff", borderWidth: 3 },
+    },
     ...[1, 2, 3, 4].map((level) => ({
       type: "scatter", coordinateSystem: "geo", geoIndex: 1, id: `corner-${level}`, z: 30 + level, silent: true, symbol: LEVELS[level].symbol, symbolSize: 4 + level,
       data: raised.filter((one) => one.level === level).map((one) => one.at), itemStyle: { color: LEVELS[level].colour, opacity: 1, borderColor: "#0b1118", borderWidth: 0.5 },
@@ -153,7 +163,7 @@ function mark(one, level, big) {
     value: one.at, name: one.name, site: one.id, level, near: one.near, symbolSize: size,
     label: {
       show: true, formatter: one.near > 1 ? `${LEVELS[level].letter}${one.near}` : LEVELS[level].letter,
-      color: LEVELS[level].ink, fontWeight: "bold", fontSize: (one.near > 1 ? 11 : 12) * big, offset: level === 2 ? [0, 3] : [0, 0],
+      color: LEVELS[level].ink, fontWeight: "bold", textBorderColor: LEVELS[level].colour, textBorderWidth: 3, fontSize: (one.near > 1 ? 11 : 12) * big, offset: level === 2 ? [0, 3] : [0, 0],
     },
   };
 }

@@ -1,7 +1,7 @@
 // Who is on call, what is silenced, and the figures of 有呼必应.
 
 import { act, get, state } from "./server.js";
-import { district, h, person, span, time, day, word } from "./words.js";
+import { district, h, person, short, time, day, word } from "./words.js";
 
 export function drawDuty() {
   const shown = state.duty.filter((group) => group.people.length);
@@ -28,12 +28,17 @@ export async function drawFigures() {
   let rows;
   try { rows = await get("/api/figures"); } catch { return; }
   if (!rows.length) { box.replaceChildren(h("p", { class: "quiet" }, word("no_figures"))); return; }
-  const pair = (...times) => (times[0] === null ? "–" : times.map(span).join(" / "));
-  const head = ["day", "district", "cases", "answered", "to_answer", "share", "to_close", "stars"];
-  box.replaceChildren(h("table", {},
-    h("thead", {}, h("tr", {}, ...head.map((key) => h("th", { scope: "col" }, word(key))))),
-    h("tbody", {}, ...rows.map((row) => h("tr", {},
-      h("td", {}, row.day.slice(5)), h("td", {}, district(row.district)), h("td", {}, String(row.cases)), h("td", {}, String(row.answered)),
-      h("td", {}, pair(row.to_answer, row.to_answer_p90)), h("td", {}, `${Math.round((100 * row.closed) / row.cases)} %`), h("td", {}, pair(row.to_close, row.to_close_p90)),
-      h("td", {}, row.satisfaction === null ? "–" : `${Number(row.satisfaction.toFixed(1))}★ (${row.asked})`))))));
+  const pair = (...times) => (times[0] === null ? "–" : times.map(short).join(" / "));
+  const head = ["district", "of_cases", "to_answer", "share", "to_close", "stars"];
+  const days = [...new Set(rows.map((row) => row.day))];
+  box.replaceChildren(
+    h("table", {},
+      h("thead", {}, h("tr", {}, ...head.map((key) => h("th", { scope: "col" }, word(key))))),
+      ...days.map((of) => h("tbody", {},
+        h("tr", {}, h("th", { scope: "rowgroup", colspan: head.length, class: "day" }, of)),
+        ...rows.filter((row) => row.day === of).map((row) => h("tr", {},
+          h("th", { scope: "row" }, district(row.district)), h("td", {}, `${row.answered}/${row.cases}`),
+          h("td", {}, pair(row.to_answer, row.to_answer_p90)), h("td", {}, `${Math.floor((100 * row.closed) / row.cases)} %`), h("td", {}, pair(row.to_close, row.to_close_p90)),
+          h("td", {}, row.satisfaction === null ? "–" : `${Number(row.satisfaction.toFixed(1))}★ (${row.asked})`)))))),
+    h("p", { class: "quiet" }, word("figures_say")));
 }

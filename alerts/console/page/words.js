@@ -40,25 +40,25 @@ const WORDS = {
   helped: ["已提供帮助", "helped"], no_help_needed: ["无需帮助", "no help was needed"], false_alarm: ["误报", "false alarm"],
   passed_on: ["已转交", "passed on"], other: ["其他", "other"], unsaid: ["未问", "not asked"],
   reason: ["原因", "Why"], lasts: ["多久", "For how long"], hours: ["{n} 小时", "{n} h"], text: ["写几句", "In your own words"],
-  silence_says: ["静默期间此点的新警情不通知任何人（仍会记录）。", "While it is silenced nobody is told of new cases here (they are on record)."],
+  silence_says: ["静默期间此点的新警情不通知任何人（仍会记录）；红色警情和呼救照常通知。", "While it is silenced nobody is told of new cases here (they are on record); red ones and calls for help are told all the same."],
   sent: ["已提交，等待记录", "Sent; it shows when it is on record"],
   refused: ["没有成功：{why}", "Not done: {why}"],
   not_yours: ["这不在您的职责范围内", "this is not yours to do"], try_again: ["没有写入，请再试，或打电话", "it was not written down: try again, or telephone"],
   invalid: ["内容不完整或不正确", "something is missing or wrong"],
-  readings: ["最近读数", "Last readings"], no_readings: ["没有最近的读数", "No recent readings"], timeline: ["经过", "What happened"],
-  also: ["此处其他预警", "Other alerts here"], value: ["读数", "reading"], threshold: ["阈值", "threshold"],
+  readings: ["最近读数", "Last readings"], more_readings: ["另 {n} 条曲线", "{n} more charts"], no_readings: ["没有最近的读数", "No recent readings"], timeline: ["经过", "What happened"],
+  also: ["此处其他预警", "Other alerts here"], value: ["预警时读数", "reading then"], threshold: ["阈值", "threshold"],
   told: ["通知 {who}", "telling {who}"], told_together: ["通知 {who}（与同时失联的传感器合为一条）", "telling {who} (in one message with other silent sensors)"], and: ["、", ", "], delivered: ["已送达 {who}（{by}）", "{who} was reached ({by})"],
   failed_to: ["未送达 {who}（{by}），再试", "{who} not reached ({by}), again"], gave_up: ["无法送达 {who}", "{who} cannot be reached"],
   nobody: ["无人", "nobody"], until: ["至 {t}", "until {t}"], no_quiet: ["没有", "None"], no_figures: ["近七天没有橙色、红色警情", "No orange or red case in seven days"],
-  day: ["日期", "Day"], district: ["区", "District"], cases: ["警情", "Cases"], answered: ["应答", "Answered"], share: ["结案率", "Closed"],
-  to_answer: ["应答用时 中位/90%", "To answer, median / 90 %"], to_close: ["结案用时 中位/90%", "To close, median / 90 %"],
-  stars: ["满意度", "Satisfaction"], homes: ["户", "homes"], homes_at: ["社区 {zone}：{homes} 户，预警 {n} 户", "Community {zone}: {homes} homes, {n} with alerts"],
+  district: ["区", "District"], of_cases: ["应答/警情", "Answered / cases"], share: ["结案率", "Closed"],
+  to_answer: ["应答用时", "To answer"], to_close: ["结案用时", "To close"], relatives: ["家属", "relatives"],
+  stars: ["满意度", "Rated"], figures_say: ["用时：中位数 / 九成在此之内，时:分。满意度：平均（人数）。", "Times: median / nine of ten, h:min. Rated: satisfaction, mean (how many said)."], homes: ["户", "homes"], homes_at: ["社区 {zone}：{homes} 户，预警 {n} 户", "Community {zone}: {homes} homes, {n} with alerts"],
   no_map: ["没有地图和曲线：安装时未能取得 {what}。联网后运行 uv sync --reinstall-package kapok", "No map and no charts: {what} could not be fetched when kapok was installed. With a network: uv sync --reinstall-package kapok"],
   catchment: ["排水片区内涝风险", "catchment: waterlogging risk"], gauge: ["监测点", "sensor"], venue: ["场所客流", "venue"], segment: ["马拉松路段", "course segment"],
   community: ["独居老人（只显示户数）", "homes (numbers only)"], normal: ["正常", "normal"],
-  new_case: ["新警情：", "New case: "], now_closed: ["已结案：", "Closed: "], in: ["进入", "in"], out: ["离开", "out"], count: ["在场", "present"],
-  depth: ["积水 m", "water m"], rain_mm: ["降雨 mm", "rain mm"], motion: ["活动", "motion"], button: ["按钮", "button"],
-  zoom_in: ["放大", "Zoom in"], zoom_out: ["缩小", "Zoom out"], zoom_all: ["全市", "Whole city"], zoom_core: ["中心城区", "City centre"], group: ["并入片区红色内涝", "under the catchment's red risk"], capacity: ["容量 {n} 人", "capacity {n}"],
+  new_case: ["新警情：", "New case: "], now_closed: ["已结案：", "Closed: "], in: ["进入", "in"], out: ["离开", "out"], count: ["在场", "people there"],
+  depth: ["积水 m", "water m"], rain_mm: ["降雨 mm", "rain mm"], sum: ["{n} 小时累计", "sum of {n} h"], present: ["在场人数（按进出推算）", "people there, reckoned from in and out"], motion: ["活动", "motion"], button: ["按钮", "button"],
+  zoom_in: ["放大", "Zoom in"], zoom_out: ["缩小", "Zoom out"], zoom_all: ["全市", "Whole city"], zoom_core: ["中心城区", "City centre"], group: ["片区红色内涝", "red catchment"], capacity: ["容量 {n} 人", "capacity {n}"],
   case_of: ["看警情", "See the case"],
 };
 
@@ -95,6 +95,7 @@ export const both = (texts) => (texts && typeof texts === "object" ? texts[lang]
 export const levelName = (level) => LEVELS[level][lang];
 export const district = (name) => (lang === "zh" ? name : DISTRICTS[name] || name);
 export const person = (id) => names[id] || id;
+export const known = (id) => id in names;
 
 export function time(ms, seconds = false) {
   const options = { timeZone: timezone, hour: "2-digit", minute: "2-digit", hour12: false };
@@ -113,6 +114,12 @@ export function span(ms) {
   const hours = Math.floor(minutes / 60);
   if (hours < 48) return lang === "zh" ? `${hours} 小时 ${minutes % 60} 分` : `${hours} h ${minutes % 60} min`;
   return lang === "zh" ? `${Math.floor(hours / 24)} 天` : `${Math.floor(hours / 24)} d`;
+}
+
+// Hours and minutes, for tables.
+export function short(ms) {
+  const minutes = Math.round(ms / 60000);
+  return `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}`;
 }
 
 export function amount(item, field) {
