@@ -131,7 +131,7 @@ def show(console: Console, report: Report) -> None:
     if "replay" in report:
         table = Table("replay without a broker", "", title_justify="left")
         table.add_row("readings/s", f"{report['replay']['readings_per_s']:,.0f}")
-        table.add_row("a day of the shipped city", f"{report['replay']['day_of_city_s']:.1f} s")
+        table.add_row("a day of 43 million readings", f"{report['replay']['day_of_city_s']:.1f} s")
         console.print(table)
     if "scaling" in report:
         for name, title in _SCALES.items():
