@@ -24,14 +24,14 @@ hysteresis = 0.03
 """
 
 
-def write_city(folder: Path, sensors: int, zones: int) -> tuple[Path, Path]:
-    """A catalogue of so many gauges and a file with one level rule: (sites, rules)."""
+def write_city(folder: Path, sensors: int, zones: int, kind: str = "flood") -> tuple[Path, Path]:
+    """A catalogue of so many gauges, or sensors of another kind, and a file with one level rule: (sites, rules)."""
 
     def feature(role: str, site: str, zone: int, **more: str) -> dict[str, object]:
         known = {
             "id": site,
             "role": role,
-            "kind": "flood",
+            "kind": kind,
             "zone": f"Z{zone:04d}",
             "name": site,
             "district": "天河区",

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -24,6 +25,7 @@ from bench.contest import KAPOK, Seen
 from bench.course import Course
 from bench.long import write_city
 from bench.processes import memory_mb, start_worker
+from sensors import senml
 from sensors.catalogue import Catalogue
 from sensors.record import Record
 from sensors.simulators import simulate
@@ -122,11 +124,25 @@ def memory(sizes: Sizes, said: Said = lambda text: None) -> dict[str, float]:
         for run in _runs(city):
             fold.apply("flood", run)
         found[f"state_bytes_per_sensor_{name}"] = sum(map(len, fold.checkpoint().values())) / city.sensors
+    found["state_bytes_per_rain_station"] = _rain_station()
     for count in (min(sizes.sensors), max(sizes.sensors)):
         said(f"start-up with the state of {count:,} sensors")
         for name, value in asyncio.run(_started(count)).items():
             found[f"{name}_{count}_sensors"] = value
     return found
+
+
+def _rain_station(stations: int = 100, hours: int = 13) -> float:
+    """Bytes of state of a rain station that has reported each minute for longer than the longest window."""
+    with tempfile.TemporaryDirectory(prefix="kapok-bench-") as name:
+        sites, _ = data.write_city(Path(name), stations, 1, "rain")
+        fold = Fold(Catalogue.load(sites), Rulebook.shipped())
+    rng = Random(1)
+    for minute in range(hours * 60):
+        time_ms = data.START_MS + courses.MINUTE_MS * minute
+        pack = senml.encode((data.gauge(n), "rain", time_ms, rng.randrange(8) / 10) for n in range(stations))
+        fold.apply("rain", [Record("readings.rain", 0, minute, time_ms, courses.zone_key(0), pack)])
+    return sum(map(len, fold.checkpoint().values())) / stations
 
 
 async def _started(sensors: int) -> dict[str, float]:
