@@ -28,6 +28,7 @@ class _Reader(asyncio.StreamReader):
     _eof: bool
     _exception: BaseException | None
     _waiter: asyncio.Future[None] | None
+    _wakeup_waiter: Any
 
     def begin(self) -> None:
         self._bytes = bytearray(_FIRST)
@@ -41,8 +42,7 @@ class _Reader(asyncio.StreamReader):
 
     def filled(self, count: int) -> None:
         self._to += count
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._wakeup_waiter()
 
     def _make_room(self, more: int) -> None:
         """Moves what is there to the beginning, of a buffer that is larger by so much."""

@@ -61,6 +61,17 @@ async def test_an_answer_that_breaks_off_is_no_answer() -> None:
         await waiting
 
 
+async def test_what_came_just_before_the_end_is_still_read() -> None:
+    source = reader()
+    waiting = asyncio.create_task(source.frame())
+    await asyncio.sleep(0)
+    put(source, struct.pack(">i", 4) + b"last")
+    source.feed_eof()
+    assert bytes(await waiting) == b"last"
+    with pytest.raises(asyncio.IncompleteReadError):
+        await source.frame()
+
+
 async def test_a_broken_connection_is_told_to_who_waits() -> None:
     source = reader()
     waiting = asyncio.create_task(source.frame())
