@@ -18,14 +18,13 @@ from streams.replay import replay
 ROUNDS = 5
 
 
-def level_rule(pack: int, sensors: int = 10_000, zones: int = 20, minutes: int = 40) -> float:
-    """Readings a second of CPU with one level rule, decoding included."""
+def level_rule(pack: int, run: int, sensors: int = 10_000, zones: int = 20, minutes: int = 40) -> float:
+    """Readings a second of CPU with one level rule, decoding included; a fetch brings ``run`` records."""
     with tempfile.TemporaryDirectory() as folder:
         sites, rules = data.write_city(Path(folder), sensors, zones)
         catalogue, rulebook = Catalogue.load(sites), Rulebook.load(rules)
     log = list(data.records(sensors, zones, minutes, pack, 1))
     folds = [Fold(catalogue, rulebook) for _ in range(ROUNDS + 1)]
-    run = 5_000 if pack == 1 else 50  # records a call, as a fetch brings them
 
     def once() -> None:
         fold = folds.pop()
