@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from examples import CALL, DEAD, DEPTH, STEP, ms, readings, series, sites, tick
+from examples import CALL, CATCHMENT, DEAD, DEPTH, STEP, ms, readings, series, sites, tick
+from strategies import collection, feature
 
 pytest_plugins = ["examples"]
 
@@ -373,6 +374,16 @@ def test_360_dry_minutes_end_a_storm(changes):
     ]
     new_storm = changes(first + series("R1/rain", ("11:01", 1)), rule, catalogue=no_drain, until="11:02")
     assert new_storm[2:] == ["11:02:00 CATCH 0>1 0.02/0.01"]
+
+
+def test_catchments_that_have_no_sensor_yet_change_nothing(changes):
+    more = [feature(f"CATCH{n}", "place", "flood", f"TH-1{n}", **CATCHMENT) for n in (1, 2, 3)]
+    catalogue = collection(*sites()["features"], *more, feature("F3", "sensor", "flood", "TH-11", place="CATCH1"))
+    lines = series("F1/depth", ("05:00:10", 0.7), ("05:00:50", 0.5))
+    assert changes(lines, RISK, catalogue=catalogue, until="05:06", partitions=1) == [
+        "05:01:00 CATCH 0>1 0.5/0.1",
+        "05:06:00 CATCH 1>0 0/0.1",
+    ]
 
 
 def test_a_minute_is_due_when_both_clocks_less_grace_have_passed_it(changes):

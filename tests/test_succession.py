@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.edition import Edition
-from alerts.fold import Outcome
+from alerts.fold import Fold, Outcome
+from alerts.rulebook import Rulebook
 from alerts.succession import GENERATION_ROW, Succession, generation_of
 from sensors.announcement import RULES_KEY, Announcement, announced, announcement
+from sensors.catalogue import Catalogue
 from sensors.clock import CLOCK_KEY, tick
 from sensors.quantities import KINDS, topic
 from sensors.record import Record
@@ -255,3 +257,39 @@ def test_what_only_has_the_key_is_a_record_like_others(value: bytes | None) -> N
     record = Record(topic("flood"), 0, 0, START, RULES_KEY, value)
     outcome = Succession(EDITIONS, 3, 0, 1).apply("flood", [record])
     assert [r.reason for r in outcome.rejected] == ([] if value == b"[]" else ["malformed"])
+
+
+def test_what_was_measured_where_there_is_no_hollow_any_more_is_let_go() -> None:
+    """A minute is under way, with rain in two catchments, when one of them loses its ``hollow_ratio``."""
+
+    def catchments(*hollows: str) -> Catalogue:
+        features = []
+        for zone in ("Y", "Z"):
+            water = {"runoff": 1, "interception_mm": 0, "storage_mm": 0, "drainage_mm_h": 0}
+            water |= {"hollow_ratio": 10} if zone in hollows else {}
+            common = {"zone": zone, "district": "天河区"}
+            features += [
+                common | {"id": f"C-{zone}", "role": "place", "kind": "flood", "name": "C", **water},
+                common | {"id": f"R-{zone}", "role": "sensor", "kind": "rain", "name": "R", "place": f"C-{zone}"},
+            ]
+        whole = [{"type": "Feature", "geometry": None, "properties": site} for site in features]
+        return Catalogue.parse(json.dumps({"type": "FeatureCollection", "features": whole}).encode())
+
+    def of_rain(offset: int, zone: str, value: float) -> Record:
+        return Record(topic("rain"), 0, offset, START, zone.encode(), encode([(f"R-{zone}", "rain", START, value)]))
+
+    def minutes(fold: Fold, begin: int, end: int) -> list[Any]:
+        ticks = [(kind, n) for n in range(begin, end) for kind in ("flood", "rain")]
+        found = [
+            fold.apply(kind, [Record(topic(kind), 0, 10 + n, START + n * MINUTE, CLOCK_KEY, tick(START + n * MINUTE))])
+            for kind, n in ticks
+        ]
+        return [msgspec.json.decode(alert.value) for outcome in found for alert in outcome.alerts]
+
+    rules = Rulebook.parse('[[rule]]\nid = "risk"\nkind = "flood"\ntype = "waterlog_risk"\nlevels = {blue = 0.05}')
+    before, after = Fold(catchments("Y", "Z"), rules), Fold(catchments("Z"), rules)
+    assert minutes(before, 0, 1) == []
+    before.apply("rain", [of_rain(20, "Y", 900.0), of_rain(21, "Z", 20.0)])
+    after.follow(before, START, Record(topic("flood"), 0, 30, START, RULES_KEY, b""))
+    alerts = [(alert["site"], alert["value"]) for alert in minutes(after, 1, 4)]
+    assert alerts[0] == ("C-Z", 0.6)  # 20 mm, and half an hour at a fifteenth of them a minute

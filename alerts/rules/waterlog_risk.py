@@ -127,12 +127,15 @@ class Waiting:
 class Measured:
     """What was measured in minutes that are over: minute by minute, and when each catchment comes to its next one."""
 
-    def __init__(self, by_kind: dict[str, tuple[Times, Rows, NDArray[Any]]], site_of: dict[str, Rows], closed: int):
-        """``by_kind``: as ``Waiting.take`` gives them; ``site_of``: the catchment of each sensor."""
+    def __init__(
+        self, by_kind: dict[str, tuple[Times, Rows, NDArray[Any]]], site_of: dict[str, Rows], sites: int, closed: int
+    ) -> None:
+        """``by_kind``: as ``Waiting.take`` gives them; ``site_of``: the catchment of each sensor; ``sites``: how many
+        there are.
+        """
         self._by_kind = {
             kind: (minute, site_of[kind][sensor], amount) for kind, (minute, sensor, amount) in by_kind.items()
         }
-        sites = 1 + max((int(of.max(initial=0)) for of in site_of.values()), default=0)
         minute = np.concatenate([np.full(sites, closed), *(m for m, _, _ in self._by_kind.values())])
         site = np.concatenate([np.arange(sites), *(s for _, s, _ in self._by_kind.values())])
         span, base = closed - int(minute.min()) + 1, int(minute.min())
@@ -246,8 +249,8 @@ class WaterlogRisk(Rule):
     def _take(self, closed: int, source: Record) -> None:
         """All minutes before ``closed`` that a catchment has not taken yet."""
         waiting = {kind: self._waiting[kind].take(closed) for kind in self.kinds}
-        measured = Measured(waiting, self._site_of, closed)
-        following, dry, first = self._next.minute, self.catchments.state.dry, measured.first[: len(self.sites)]
+        measured = Measured(waiting, self._site_of, len(self.sites), closed)
+        following, dry, first = self._next.minute, self.catchments.state.dry, measured.first
         following[:] = np.where(following == NEVER, first, following)
         while True:
             # nothing happens in an idle catchment until its next reading, nor where water stands, once that was judged
@@ -263,7 +266,7 @@ class WaterlogRisk(Rule):
             self._minute(np.flatnonzero(here), minute, measured, source)
             following += here
             measured.pass_by(minute)
-            first = measured.first[: len(self.sites)]
+            first = measured.first
 
     def _minute(self, sites: Rows, number: int, measured: Measured, source: Record) -> None:
         """One minute at these catchments, which all have come to it."""
@@ -313,4 +316,5 @@ class WaterlogRisk(Rule):
             minute = np.frombuffer(waiting["minute"], np.int64)
             amount = np.frombuffer(waiting["amount"], np.int64 if kind == "rain" else np.float64)
             known = sensor >= 0
+            known[known] = self._site_of[kind][sensor[known]] >= 0  # its catchment may have no hollow any more
             self._waiting[kind].add(minute[known], sensor[known], amount[known])
