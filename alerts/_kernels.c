@@ -100,7 +100,7 @@ sift_all(const Sifting *s)
         int64_t now = s->clocks == NULL ? s->clock : s->clocks[number], latest = s->end - 1, before = INT64_MIN;
         if (s->stamps[number] > now)
             now = s->stamps[number];
-        if (now >= 0 && now + s->ahead < latest)
+        if (now >= 0 && now < latest - s->ahead)
             latest = now + s->ahead;
         for (int64_t left = s->sizes[number]; left > 0 && row < s->count; left--, row++) {
             double x = round6(s->value[row]);

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
+from weakref import ref
 
 import msgspec
 import numpy as np
@@ -87,7 +88,13 @@ class Fold:
         self._outcome = Outcome()
         self._silent = False
         self._changed = np.zeros(len(self.roster.zones), bool)  # zones
-        self.rules = [TYPES[rule.type](rule, self.roster, rulebook.timezone, self._emit) for rule in rulebook.rules]
+        fold = ref(self)
+
+        def emit(rule: Rule, change: Change) -> None:  # holds no fold: one that is let go of is gone at once
+            if told := fold():
+                told._emit(rule, change)
+
+        self.rules = [TYPES[rule.type](rule, self.roster, rulebook.timezone, emit) for rule in rulebook.rules]
         of_kind = {kind: [r for r in self.rules if kind in r.kinds and len(r.sites)] for kind in KINDS}
         self._clocked = {kind: [r for r in rules if r.clocked] for kind, rules in of_kind.items()}
         self._unclocked = {kind: [r for r in rules if not r.clocked] for kind, rules in of_kind.items()}

@@ -119,7 +119,7 @@ class Intake:
         quantity = channel % len(self._min)
         rounded = round6_all(value)
         fine = (rounded >= self._lows[quantity]) & (rounded <= self._highs[quantity]) & np.isfinite(value)
-        now = np.maximum(stamps, clock)
+        now = np.minimum(np.maximum(stamps, clock), END_OF_TIME)  # a record may have any timestamp
         latest = np.where(now < 0, END_OF_TIME - 1, np.minimum(now + FUTURE_MS, END_OF_TIME - 1))
         fine &= time <= latest[record]
         if fine.all():

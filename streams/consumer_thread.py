@@ -73,9 +73,9 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
 
     def _refill(self) -> None:
         fetching = self._ensure_consumer()._fetcher
-        self._fetched.refill()
-        fetching._notify(fetching._wait_consume_future)
-        self._tell()
+        if self._fetched.refill():
+            fetching._notify(fetching._wait_consume_future)
+            self._tell()
 
     async def fetched(self, active: Collection[TP], timeout: float) -> dict[TP, Sequence[Record]]:
         """In the main loop: what has been fetched of these partitions by now, or what comes first within ``timeout``
@@ -84,20 +84,23 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         if consumer._closed or consumer._fetcher._closed:
             raise ConsumerStoppedError
+        loop, deadline = self.parent_loop, self.parent_loop.time() + timeout
         with consumer._subscription.fetch_context():
-            if not (taken := self._fetched.take(active)):
-                self._arrival = arrival = self.parent_loop.create_future()
-                late = self.parent_loop.call_later(timeout, self._arrived)
+            while True:  # what tells of arrivals may come late, after they were taken
+                self._arrival = arrival = loop.create_future()  # before it is looked for, lest none be told of it
                 try:
-                    if not (taken := self._fetched.take(active)):  # it may have come in between
+                    taken = self._fetched.take(active)
+                    if self._fetched.waiting:
+                        self.thread_loop.call_soon_threadsafe(self._refill)
+                    if taken or loop.time() >= deadline or not self.consumer.flow_active or consumer._fetcher._closed:
+                        return taken
+                    late = loop.call_at(deadline, self._arrived)
+                    try:
                         await arrival
-                        taken = self._fetched.take(active)
+                    finally:
+                        late.cancel()
                 finally:
                     self._arrival = None
-                    late.cancel()
-        if self._fetched.waiting:
-            self.thread_loop.call_soon_threadsafe(self._refill)
-        return taken
 
     async def seek_all(self, offsets: Mapping[TP, int]) -> None:
         """Seeks in the consumer's own thread; nothing that was fetched before is given any more. Partitions no longer

@@ -11,6 +11,7 @@ import asyncio
 import io
 import struct
 import weakref
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from aiokafka import conn
 
 _FIRST: Final = 1 << 16  # bytes of the buffer in the beginning
 _LARGE: Final = 1 << 18  # bytes of an answer from which on it is not copied as a whole
+_AHEAD: Final = 1 << 26  # bytes of room made at most for what was only announced: it may be no Kafka that answers
 _size = struct.Struct(">i").unpack_from
 
 
@@ -28,7 +30,7 @@ class _Reader(asyncio.StreamReader):
     _eof: bool
     _exception: BaseException | None
     _waiter: asyncio.Future[None] | None
-    _wakeup_waiter: Any
+    _wakeup_waiter: Callable[[], None]
 
     def begin(self) -> None:
         self._bytes = bytearray(_FIRST)
@@ -42,7 +44,7 @@ class _Reader(asyncio.StreamReader):
 
     def filled(self, count: int) -> None:
         self._to += count
-        self._wakeup_waiter()
+        self._wakeup_waiter()  # and forgets it: over TLS the end may come before the waiter has its turn
 
     def _make_room(self, more: int) -> None:
         """Moves what is there to the beginning, of a buffer that is larger by so much."""
@@ -54,7 +56,7 @@ class _Reader(asyncio.StreamReader):
 
     async def _until(self, count: int) -> None:
         if (lacking := self._from + count - len(self._bytes)) > 0:
-            self._make_room(max(0, lacking - self._from))
+            self._make_room(min(max(0, lacking - self._from), _AHEAD))
         while self._to - self._from < count:
             if self._exception is not None:
                 raise self._exception
@@ -70,6 +72,8 @@ class _Reader(asyncio.StreamReader):
         """The next answer, to be used up before anything else is waited for."""
         await self._until(4)
         (size,) = _size(self._bytes, self._from)
+        if size < 0:
+            raise ValueError(f"an answer of {size} bytes")
         await self._until(4 + size)
         frame = memoryview(self._bytes)[self._from + 4 : self._from + 4 + size]
         self._from += 4 + size

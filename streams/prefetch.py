@@ -148,13 +148,16 @@ class Prefetched(OrderedDict[TopicPartition, Any]):
         with self._lock:
             self._shelf.clear()
 
-    def refill(self) -> None:
-        """Fills the shelf up with what waited, and forgets errors, so that their partitions are fetched again."""
-        for place, result in list(self.items()):
-            if isinstance(result, fetcher.FetchError):
-                self.pop(place)
-            elif place not in self._shelf:
-                self._shelve(place, self.pop(place))
+    def refill(self) -> bool:
+        """Fills the shelf up with what waited, and forgets errors, so that their partitions are fetched again; whether
+        there was anything of that.
+        """
+        found = [(p, one) for p, one in self.items() if isinstance(one, fetcher.FetchError) or p not in self._shelf]
+        for place, result in found:
+            del self[place]
+            if not isinstance(result, fetcher.FetchError):
+                self._shelve(place, result)
+        return bool(found)
 
     def fail(self, error: Exception) -> None:
         """Something went wrong that is no partition's alone."""
@@ -187,7 +190,7 @@ class Prefetched(OrderedDict[TopicPartition, Any]):
 
     @property
     def waiting(self) -> bool:
-        """Whether there is something for ``refill`` to do."""
+        """Whether there may be something for ``refill`` to do."""
         return bool(self)
 
     def _shelve(self, place: TopicPartition, result: Any) -> None:

@@ -245,7 +245,11 @@ class Worker:
         """The end of a rebalance; then Faust seeks and reads on."""
         try:
             await self._holdings.take(cast(transport.Consumer, self._app.consumer))
-            gc.freeze()  # what was loaded stays: to look through it at each collection would hold up alerts for 30 ms
+            # What was loaded stays: to look through it at each collection would hold up alerts for 30 ms. What is
+            # garbage by now, or was loaded before and is no more, would stay too.
+            gc.unfreeze()
+            gc.collect()
+            gc.freeze()
             self.metrics.rebalances.inc()
         except Exception as error:
             self._fail(error)

@@ -1,81 +1,106 @@
-"""Kafka's answers come out of the buffer whole and in order, however they come in."""
+"""A worker's answers from Kafka: whole, in order, whatever pieces they come in."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import ssl
 import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.frames import _Reader
+from streams import frames
+from streams.certificates import Authority
 
 
-def reader() -> _Reader:
-    made = _Reader(loop=asyncio.get_running_loop())
-    made.begin()
-    return made
+def answer(body: bytes) -> bytes:
+    return struct.pack(">i", len(body)) + body
 
 
-def put(into: _Reader, data: bytes) -> int:
-    """As much as there is room for; how much that was."""
-    room = into.room()
-    assert len(room)
-    count = min(len(room), len(data))
-    room[:count] = data[:count]
-    into.filled(count)
-    return count
+@asynccontextmanager
+async def reading(pieces: list[bytes], tls: Path | None = None, pause: float = 0.0) -> AsyncIterator[Any]:
+    """A reader at the other end of a connection on which these pieces are sent, and then the end."""
+
+    async def send(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(pause)
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)
+        writer.close()
+
+    here = there = None
+    if tls is not None:
+        authority = Authority(tls)
+        authority.issue(tls / "broker.pem", "broker", ["127.0.0.1"])
+        here, there = (
+            ssl.create_default_context(cadata=authority.text.decode()),
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+        )
+        there.load_cert_chain(tls / "broker.pem")
+    loop = asyncio.get_running_loop()
+    async with await asyncio.start_server(send, "127.0.0.1", 0, ssl=there) as server:
+        reader = asyncio.StreamReader(loop=loop)
+        protocol = frames._Protocol(loop.create_future(), reader, loop=loop)
+        port = server.sockets[0].getsockname()[1]
+        transport, _ = await loop.create_connection(lambda: protocol, "127.0.0.1", port, ssl=here)
+        yield reader
+        transport.close()
+
+
+async def all_of(reader: Any) -> tuple[list[bytes], BaseException]:
+    """The answers, and how they ended."""
+    found = []
+    try:
+        while True:
+            found.append(bytes(await reader.frame()))
+    except (OSError, EOFError, ValueError) as error:
+        return found, error
 
 
 @given(
-    st.lists(st.one_of(st.integers(0, 40), st.integers(0, 300_000)), min_size=1, max_size=8),
-    st.lists(st.integers(1, 150_000), min_size=1, max_size=20),
+    st.lists(st.sampled_from([0, 1, 5, 4092, 65_531, 65_532, 65_533, 131_064, 300_000]), max_size=8),
+    st.integers(0, 1 << 30),
+    st.integers(0, 3),
 )
-async def test_answers_are_whole_and_in_order(sizes: list[int], steps: list[int]) -> None:
-    answers = [bytes([number + 1]) * size for number, size in enumerate(sizes)]
-    stream = b"".join(struct.pack(">i", len(answer)) + answer for answer in answers)
-    source = reader()
-
-    async def pour() -> None:
-        done, turn = 0, 0
-        while done < len(stream):
-            step = stream[done : done + steps[turn % len(steps)]]
-            done += put(source, step)
-            turn += 1
-            await asyncio.sleep(0)
-
-    pouring = asyncio.create_task(pour())
-    assert [bytes(await source.frame()) for _ in answers] == answers
-    await pouring
+async def test_they_come_as_they_were_sent_and_the_end_is_told(sizes: list[int], seed: int, missing: int) -> None:
+    rng = Random(seed)
+    bodies = [rng.randbytes(size) for size in sizes]
+    sent = b"".join(map(answer, bodies)) + b"\0\0\1"[:missing]
+    edges = sorted(rng.choices(range(len(sent) + 1), k=rng.randrange(10)))
+    pieces = [sent[a:b] for a, b in zip([0, *edges], [*edges, len(sent)], strict=True)]
+    async with reading(pieces) as reader:
+        found, end = await all_of(reader)
+    assert found == bodies
+    assert isinstance(end, asyncio.IncompleteReadError)
+    assert len(end.partial) == missing
 
 
-async def test_an_answer_that_breaks_off_is_no_answer() -> None:
-    source = reader()
-    waiting = asyncio.create_task(source.frame())
-    put(source, struct.pack(">i", 10) + b"half")
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    source.feed_eof()
-    with pytest.raises(asyncio.IncompleteReadError):
-        await waiting
+@pytest.mark.parametrize("size", [5, 300_000])
+async def test_an_answer_and_the_end_at_once_over_tls(
+    size: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        async with reading([answer(b"x" * size)], tls=tmp_path, pause=0.1) as reader:
+            found, end = await all_of(reader)
+    assert found == [b"x" * size]
+    assert isinstance(end, asyncio.IncompleteReadError)
+    assert not caplog.records
 
 
-async def test_what_came_just_before_the_end_is_still_read() -> None:
-    source = reader()
-    waiting = asyncio.create_task(source.frame())
-    await asyncio.sleep(0)
-    put(source, struct.pack(">i", 4) + b"last")
-    source.feed_eof()
-    assert bytes(await waiting) == b"last"
-    with pytest.raises(asyncio.IncompleteReadError):
-        await source.frame()
-
-
-async def test_a_broken_connection_is_told_to_who_waits() -> None:
-    source = reader()
-    waiting = asyncio.create_task(source.frame())
-    await asyncio.sleep(0)
-    source.set_exception(ConnectionResetError("reset"))
-    with pytest.raises(ConnectionResetError):
-        await waiting
+async def test_what_is_no_kafka_gets_no_room_for_what_it_seems_to_announce() -> None:
+    """A broker that expects TLS answers with an alert: as a size, 352 MB."""
+    async with reading([bytes.fromhex("15030300020246")]) as reader:
+        _, end = await all_of(reader)
+        assert len(reader._bytes) <= 1 << 27
+    assert isinstance(end, asyncio.IncompleteReadError)
+    async with reading([b"\xff\xff\xff\xff"]) as reader:
+        _, end = await all_of(reader)
+    assert isinstance(end, ValueError)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from types import ModuleType
 
 import msgspec
 import numpy as np
@@ -17,7 +18,7 @@ from alerts import kernels
 from alerts.fold import Fold
 from alerts.rulebook import Rulebook
 from sensors.catalogue import Catalogue
-from sensors.record import Record
+from sensors.record import Record, Records
 
 START = 1_714_800_000
 SENSORS = ("F1", "F2")
@@ -76,6 +77,22 @@ def test_the_same_alerts_rejections_grades_and_state(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "compiled", None)
         assert folded(records, rules, cuts) == compiled
+
+
+@pytest.mark.parametrize("stamp", [-(1 << 63), -5, START * 1000, 1 << 62, (1 << 63) - 1])
+@pytest.mark.parametrize("module", [kernels.compiled, None])
+def test_whatever_timestamp_a_record_has_a_reading_is_taken(
+    stamp: int, module: ModuleType | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As columns too, as a worker has them: there it comes as it is."""
+    key, pack = b"TH-03", msgspec.json.encode([{"n": "F1/depth", "t": START, "v": 0.3}])
+    none, spans = np.zeros(1, np.int64), np.array([[0, len(key), len(key), len(pack)]])
+    records = Records(("readings.flood",), key + pack, none, none, none, np.array([stamp]), spans)
+    monkeypatch.setattr(kernels, "compiled", module)
+    for form in (records, list(records)):
+        fold = Fold(CATALOGUE, Rulebook.parse(rules_file([DEPTH | {"id": "depth"}])), partition=0, partitions=1)
+        outcome = fold.apply("flood", form)
+        assert (len(outcome.alerts), outcome.rejected) == (1, [])
 
 
 def test_arrays_of_other_sizes_are_refused() -> None:

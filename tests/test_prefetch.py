@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
-from aiokafka.consumer.subscription_state import Assignment
+from aiokafka.consumer.subscription_state import Assignment, SubscriptionState
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sensors.record import Record
+from streams.consumer_thread import ConsumerThread
 from streams.prefetch import Prefetched
 
 PLACE = TopicPartition("readings.flood", 3)
@@ -141,3 +145,54 @@ async def test_a_wrong_checksum_is_told_after_what_came_before_it() -> None:
     assert log.take() == [0, 1, 2]
     with pytest.raises(CorruptRecordException):
         log.take()
+
+
+class Reader(ConsumerThread):
+    """What a worker's main loop has of the consumer's thread, over a log, in one loop."""
+
+    def __init__(self, log: Log) -> None:
+        self.parent_loop = self.thread_loop = asyncio.get_running_loop()
+        self._fetched, self._arrival, self.consumer = log.fetched, None, SimpleNamespace(flow_active=True)
+        fetching = SimpleNamespace(_closed=False, _notify=lambda _: None, _wait_consume_future=None)
+        self._aiokafka = SimpleNamespace(_closed=False, _fetcher=fetching, _subscription=SubscriptionState())
+
+    def _ensure_consumer(self) -> Any:
+        return self._aiokafka
+
+
+async def test_a_wait_is_not_ended_by_word_of_what_was_taken_before() -> None:
+    """Else it would look as if nothing more came, and what is still to be folded as if it were lost."""
+    log = Log([(10, PLAIN)] * 2)
+    reader = Reader(log)
+    waits = asyncio.create_task(reader.fetched({PLACE}, 60))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        reader._tell()
+    assert not waits.done()
+    log.fetch(1)
+    reader._tell()
+    assert [record.offset for record in (await waits)[PLACE]] == list(range(10))
+    assert await reader.fetched({PLACE}, 0.001) == {}
+
+
+async def test_what_waits_is_not_left_waiting_where_the_shelf_was_emptied_as_it_came() -> None:
+    log = Log([(10, PLAIN)] * 2)
+    reader = Reader(log)
+    log.fetch(1)
+    log.fetch(1)
+    log.fetched.take({PLACE})
+    assert [record.offset for record in (await reader.fetched({PLACE}, 60))[PLACE]] == list(range(10, 20))
+
+
+async def test_what_nobody_reads_keeps_nobody_awake() -> None:
+    """A partition that is paused has something on the shelf, and more that waits behind it."""
+    log = Log([(10, PLAIN)] * 2)
+    reader, told = Reader(log), []
+    reader._arrived = lambda: told.append(1)  # type: ignore[method-assign]
+    log.fetch(1)
+    log.fetch(1)
+    waits = asyncio.create_task(reader.fetched({TopicPartition("readings.rain", 3)}, 60))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    waits.cancel()
+    assert not told

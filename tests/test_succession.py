@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from random import Random
 from typing import Any
+from weakref import ref
 
 import msgspec
 import pytest
@@ -293,3 +295,15 @@ def test_what_was_measured_where_there_is_no_hollow_any_more_is_let_go() -> None
     after.follow(before, START, Record(topic("flood"), 0, 30, START, RULES_KEY, b""))
     alerts = [(alert["site"], alert["value"]) for alert in minutes(after, 1, 4)]
     assert alerts[0] == ("C-Z", 0.6)  # 20 mm, and half an hour at a fifteenth of them a minute
+
+
+def test_a_fold_that_is_let_go_of_is_gone_at_once() -> None:
+    """A worker keeps what it has loaded out of the collection of garbage."""
+    succession = Succession(EDITIONS, 3, 0, 1)
+    gone = ref(succession.fold)
+    gc.disable()
+    try:
+        del succession
+        assert gone() is None
+    finally:
+        gc.enable()
