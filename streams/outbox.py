@@ -15,7 +15,7 @@ from sensors.record import partition_of
 _FULL = 20_000  # alerts not yet sent, above which the folds wait
 # Rejections, and bytes of the records that they keep, above which the folds wait. A record with a megabyte of bad
 # readings gives half a million.
-_MOST, _MOST_BYTES = 1_000_000, 100_000_000
+_MOST, _MOST_BYTES = 100_000, 100_000_000
 _TURN = 100  # records after which others have a turn
 
 Headers = Sequence[tuple[str, bytes]]

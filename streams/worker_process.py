@@ -17,8 +17,7 @@ from streams.frames import read_into_buffers
 from streams.worker import STUCK_S, Worker
 
 _SWITCH_S = 0.0005  # one thread folds, another unpacks: by default each would wait 5 ms for its turn
-# glibc's mallopt(3); bytes, more than asyncio's 256 KiB for what a socket has: such a block is used again at once
-_M_MMAP_THRESHOLD, _LARGE = -3, 512 * 1024
+_M_MMAP_THRESHOLD, _LARGE = -3, 256 * 1024  # glibc's mallopt(3), bytes
 
 
 def run_worker(

@@ -107,7 +107,7 @@ def archived(broker: str) -> int:
 
 
 def wait_for(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not what():
         assert time.monotonic() < deadline, "it did not come about in a minute"
         time.sleep(0.1)
