@@ -124,9 +124,11 @@ class Intake:
         fine &= time <= latest[record]
         if fine.all():
             return None
+        source, last = records[0], 0  # a pack's readings come one after another: it is cut out once
         for row in np.flatnonzero(~fine).tolist():
             number = int(record[row])
-            source = records[number]
+            if number != last:
+                source, last = records[number], number
             if number not in entries:
                 entries[number] = [entry for entry, _ in senml.resolve(senml.load(source.value))]
             entry = entries[number][row - int(np.searchsorted(record, number))]

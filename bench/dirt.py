@@ -137,8 +137,8 @@ def through_fold(minutes: Iterable[Minute]) -> Found:
             written += sum(len(one.value) for one in outcome.rejected)
             seconds += time.process_time() - began
             wanted = clean.apply(kind, minute.clean[kind])
-            found.update((one.record.offset, one.reason) for one in outcome.rejected)
-            ticks = sum(one.record.key == CLOCK_KEY and one.reason == "future" for one in outcome.rejected)
+            found.update((one.offset, one.reason) for one in outcome.rejected)
+            ticks = sum(one.key == CLOCK_KEY and one.reason == "future" for one in outcome.rejected)
             used = outcome.readings - (len(outcome.rejected) - ticks)
             if used != wanted.readings:
                 raise Loss(f"{wanted.readings - used} good readings of {kind} lost at {minute.now}")

@@ -13,9 +13,9 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from sensors.record import partition_of
 
 _FULL = 20_000  # alerts not yet sent, above which the folds wait
-# Rejections, and bytes of the records that they keep, above which the folds wait. A record with a megabyte of bad
-# readings gives half a million.
-_MOST, _MOST_BYTES = 100_000, 100_000_000
+# Bytes of rejections, above which the folds wait. They can be some 200,000, and a record with a megabyte of bad readings
+# gives twice as many.
+_MOST_BYTES = 100_000_000
 _TURN = 100  # records after which others have a turn
 
 Headers = Sequence[tuple[str, bytes]]
@@ -164,7 +164,7 @@ class Outbox:
 
     async def room(self) -> None:
         """Waits while too much is under way."""
-        while self._unsent > _FULL or self.waiting > _MOST or self._bytes > _MOST_BYTES:
+        while self._unsent > _FULL or self._bytes > _MOST_BYTES:
             self._moved.clear()
             await self._moved.wait()
 

@@ -49,6 +49,7 @@ class Partition:
         self._sent, self._sent_since = found.sent.places, found.sent.since
         self._alert_ends = lambda: alert_ends() or found.sent.ends
         self._lasts: dict[bytes, Body] = {}  # by key the newest alert that was there already
+        self._prefix = prefix
         self._names = {prefix + topic(kind): kind for kind in KINDS}
         self.told = dict.fromkeys(KINDS, -1)  # the generation of the rules last announced by this worker
         offsets = succession.fold.offsets
@@ -100,8 +101,8 @@ class Partition:
         if not self._sent:
             self._put_lasts()
         if outcome.rejected:
-            records = _rejections(outcome.rejected, self.number)
-            size = sum({one.record.offset: len(one.record.value or b"") for one in outcome.rejected}.values())
+            records = _rejections(self._prefix, outcome.rejected, self.number)
+            size = sum(one.size for one in outcome.rejected)
             self._outbox.put_bulk(self.number, self._rejected, records, len(outcome.rejected), size)
 
     def _put_lasts(self) -> None:
@@ -146,14 +147,14 @@ def _alert(alert: Alert) -> tuple[bytes, Headers]:
     return alert.value, _headers(source.topic, source.partition, source.offset)
 
 
-def _rejections(rejected: Iterable[Rejected], partition: int) -> Bulk:
+def _rejections(prefix: str, rejected: Iterable[Rejected], partition: int) -> Bulk:
     """The records for ``readings.rejected``, made when they are sent."""
     numbers: Counter[int] = Counter()
     for one in rejected:
         # With its number within the record: repeated after a failure, it can be told from a twin.
-        number = b"%d" % numbers[one.record.offset]
-        numbers[one.record.offset] += 1
-        headers = [*_headers(one.record.topic, partition, one.record.offset), ("number", number)]
+        number = b"%d" % numbers[one.offset]
+        numbers[one.offset] += 1
+        headers = [*_headers(prefix + one.topic, partition, one.offset), ("number", number)]
         key = one.key
         yield (partition if key is None else None), key, one.value, headers
 

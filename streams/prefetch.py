@@ -31,6 +31,7 @@ except ImportError:
 
 
 _PIECE: Final = 5000  # records
+_AT_ONCE: Final = 4_000_000  # bytes that are taken from the shelf at a time, about
 _new = tuple.__new__  # a NamedTuple's own constructor takes three times as long
 
 
@@ -112,6 +113,13 @@ class _Records(fetcher.PartitionRecords):
                 yield _new(Record, fields)
 
 
+def _size(piece: Sequence[Record]) -> int:
+    """Bytes of the values."""
+    if isinstance(piece, Records):
+        return int(piece.spans[:, 3].sum())
+    return sum(len(record.value or b"") for record in piece)
+
+
 def _plain(data: bytes, at: int) -> bool:
     """Whether the batch there is of magic 2, not compressed, and not a transaction's marker."""
     return data[at + 16] == 2 and not data[at + 22] & 0b100111
@@ -177,13 +185,18 @@ class Prefetched(OrderedDict[TopicPartition, Any]):
             self._shelf.pop(place, None)
 
     def take(self, places: Collection[TopicPartition]) -> dict[TopicPartition, Sequence[Record]]:
-        """What the shelf has of these; if that is nothing, what went wrong is raised."""
-        taken = {}
+        """What the shelf has of these, the oldest first, and not all if that is much: what is on its way to the folds
+        is as much whatever the number of partitions. If it has nothing, what went wrong is raised.
+        """
+        taken, size = {}, 0
         with self._lock:
             for place in [place for place in self._shelf if place in places]:
+                if size >= _AT_ONCE:
+                    break
                 assignment, piece = self._shelf.pop(place)
                 if assignment.active:
                     taken[place] = piece
+                    size += _size(piece)
         if not taken and self._failed:
             raise self._failed.popleft()
         return taken

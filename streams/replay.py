@@ -46,7 +46,7 @@ class Replayed:
 
     def close(self) -> None:
         """Puts what was rejected in order."""
-        self._rejected.sort(key=lambda r: (r.topic, r.record.partition, r.record.offset))
+        self._rejected.sort(key=lambda r: (r.topic, r.partition, r.offset))
         self.rejected = [rejected.value for rejected in self._rejected]
 
     def bodies(self) -> list[dict[str, Any]]:

@@ -54,7 +54,7 @@ def folded(records: list[Record], rules: str, cuts: Sequence[int]) -> list[objec
     for begin, end in zip([0, *cuts], [*cuts, len(records)], strict=True):
         outcome = fold.apply("flood", records[begin:end])
         found += sorted(alert.value for alert in outcome.alerts)
-        found += [(one.reason, one.detail, one.record.offset) for one in outcome.rejected]
+        found += [(one.reason, one.detail, one.offset) for one in outcome.rejected]
         found += sorted(outcome.graded.items())
     return [*found, fold.duplicates, fold.checkpoint()]
 

@@ -164,7 +164,7 @@ def test_a_forged_announcement_holds_nothing_up() -> None:
     assert believed.generation == 3  # the others are waited for, for ever
     one, outcome = apply(SEAL)
     assert one.generation == 5
-    assert [(r.reason, r.record.offset) for r in outcome.rejected] == [("forged", 0)]
+    assert [(r.reason, r.offset) for r in outcome.rejected] == [("forged", 0)]
     late = flood(("G3", 0.3), minute=1)._replace(topic=topic("flood"), offset=3)
     assert [alert.key for alert in one.apply("flood", [late]).alerts] == ["depth/G3"]
 
