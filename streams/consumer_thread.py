@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, cast
 
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
@@ -77,9 +77,13 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
             fetching._notify(fetching._wait_consume_future)
             self._tell()
 
-    async def fetched(self, active: Collection[TP], timeout: float) -> dict[TP, Sequence[Record]]:
-        """In the main loop: what has been fetched of these partitions by now, or what comes first within ``timeout``
-        seconds.
+    def look_again(self) -> None:
+        """In the main loop: what is wanted may have changed."""
+        self._arrived()
+
+    async def fetched(self, wanted: Callable[[], Collection[TP]], timeout: float) -> dict[TP, Sequence[Record]]:
+        """In the main loop: what has been fetched by now of the partitions that are wanted, or what comes first within
+        ``timeout`` seconds.
         """
         consumer = self._ensure_consumer()
         if consumer._closed or consumer._fetcher._closed:
@@ -89,7 +93,7 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
             while True:  # what tells of arrivals may come late, after they were taken
                 self._arrival = arrival = loop.create_future()  # before it is looked for, lest none be told of it
                 try:
-                    taken = self._fetched.take(active)
+                    taken = self._fetched.take(wanted())
                     if self._fetched.waiting:
                         self.thread_loop.call_soon_threadsafe(self._refill)
                     if taken or loop.time() >= deadline or not self.consumer.flow_active or consumer._fetcher._closed:

@@ -97,6 +97,7 @@ class Consumer(stock.Consumer):
         super().__init__(*args, **options)
         self.epoch: dict[TP, int] = {}
         self._next: dict[TP, int] = {}
+        self._short = False  # whether something is left on the shelf for want of room
         self._back: set[TP] = set()  # to be sought before the next fetch
         self._holes: dict[TP, tuple[int, int]] = {}  # where a run began too far on: (due, came)
         self._gaps: dict[TP, tuple[tuple[int, int], int]] = {}  # (due, fetched), and in how many quiet fetches
@@ -135,15 +136,27 @@ class Consumer(stock.Consumer):
         """Hands over what comes until told to stop; Faust's own makes four tasks for each event."""
         while not (self.should_stop or fetcher.should_stop):
             async for tp, message in self.getmany(timeout=_WAIT_S):
-                if self.app.flow_control.is_active() and self._has_room(message.topic):
+                if self.app.flow_control.is_active():  # and the topic has room, or nothing had been taken of it
                     await self.callback(message)
                 else:
                     await self.wait_first(self.callback(message), self.suspend_flow.wait())
                 self._read_offset[tp] = message.offset
             await asyncio.sleep(0)
 
-    def _has_room(self, topic: str) -> bool:
-        return not any(channel.queue.full() for channel in self.app.topics._topic_name_index[topic])
+    def _wanted(self) -> set[TP]:
+        """The partitions that are read and whose topic has room for more on its way to the folds: that bounds the memory,
+        and a topic that is slow to fold holds up no other.
+        """
+        channels = self.app.topics._topic_name_index
+        full = {topic for topic in channels if any(channel.queue.full() for channel in channels[topic])}
+        self._short = bool(full)
+        active: set[TP] = self._get_active_partitions()
+        return {tp for tp in active if tp.topic not in full} if full else active
+
+    def has_room_again(self) -> None:
+        """Told when a topic's next event is taken."""
+        if self._short:
+            self._thread.look_again()
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
         """An event for each topic that has something: a list of runs."""
@@ -153,15 +166,15 @@ class Consumer(stock.Consumer):
             await self._seek_where(self._back.copy())
         generation, epoch = self.app.consumer_generation_id, self.epoch.copy()
         # Faust resumes the partitions before it seeks, and clears the queues after that: fetch when all is over.
-        active = self._get_active_partitions()
-        if self.app.rebalancing or not active:
+        if self.app.rebalancing or not self._get_active_partitions():
             await self.sleep(_PAUSE_S)
             return
-        fetched = await self._thread.fetched(active, timeout)
+        fetched = await self._thread.fetched(self._wanted, timeout)
         if self.should_stop:
             return
         if not fetched:
-            self._look_for_lost()
+            if not self._short:
+                self._look_for_lost()
             return
         runs: dict[str, list[Run]] = {}
         for tp, records in fetched.items():

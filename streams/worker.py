@@ -43,6 +43,7 @@ from streams.worker_metrics import WorkerMetrics
 _SESSION_S, _USUAL_SESSION_S = 2.0, 6.0
 _RUN_RECORDS = 5000  # at most in one run; 1 MB of a partition's records usually ends it before that
 STUCK_S = 60.0  # so long may a partition with something to read stand still
+_EVENTS = 2  # of a topic, which wait to be folded; Faust forgets what a topic of its own is given for it
 _LONG_RUN = 50  # records, after which others have a turn
 _STOP_S = 5.0
 _BATCH_BYTES = 500_000
@@ -188,6 +189,7 @@ class Worker:
             consumer_auto_offset_reset="earliest",
             topic_allow_declare=False,
             topic_disable_leader=True,
+            stream_buffer_maxsize=_EVENTS,
             stream_wait_empty=False,  # what agents still have at a rebalance is folded again, or dropped as stale
             web_enabled=False,
             datadir=folder,
@@ -197,7 +199,7 @@ class Worker:
         app.positions = self
         for kind, name in self._topics.items():
             # One agent a topic, one run at a time: the order of a partition is the order of its log.
-            app.agent(app.topic(name, schema=RunSchema(), maxsize=2), name=kind, concurrency=1)(self._agent(kind))
+            app.agent(app.topic(name, schema=RunSchema()), name=kind, concurrency=1)(self._agent(kind))
         app.on_partitions_revoked.connect(self._on_revoked)
         app.on_rebalance_complete.connect(self._on_assigned)
         app.in_worker = True
@@ -206,6 +208,7 @@ class Worker:
     def _agent(self, kind: str) -> Callable[[Any], Any]:
         async def fold(events: Any) -> None:
             async for runs in events:
+                cast(transport.Consumer, self._app.consumer).has_room_again()
                 # Faust acknowledges an event whose agent raises, and carries on: nothing may be raised here.
                 try:
                     for run in runs:

@@ -164,7 +164,7 @@ async def test_a_wait_is_not_ended_by_word_of_what_was_taken_before() -> None:
     """Else it would look as if nothing more came, and what is still to be folded as if it were lost."""
     log = Log([(10, PLAIN)] * 2)
     reader = Reader(log)
-    waits = asyncio.create_task(reader.fetched({PLACE}, 60))
+    waits = asyncio.create_task(reader.fetched(lambda: {PLACE}, 60))
     for _ in range(3):
         await asyncio.sleep(0)
         reader._tell()
@@ -172,7 +172,7 @@ async def test_a_wait_is_not_ended_by_word_of_what_was_taken_before() -> None:
     log.fetch(1)
     reader._tell()
     assert [record.offset for record in (await waits)[PLACE]] == list(range(10))
-    assert await reader.fetched({PLACE}, 0.001) == {}
+    assert await reader.fetched(lambda: {PLACE}, 0.001) == {}
 
 
 async def test_what_waits_is_not_left_waiting_where_the_shelf_was_emptied_as_it_came() -> None:
@@ -181,7 +181,7 @@ async def test_what_waits_is_not_left_waiting_where_the_shelf_was_emptied_as_it_
     log.fetch(1)
     log.fetch(1)
     log.fetched.take({PLACE})
-    assert [record.offset for record in (await reader.fetched({PLACE}, 60))[PLACE]] == list(range(10, 20))
+    assert [record.offset for record in (await reader.fetched(lambda: {PLACE}, 60))[PLACE]] == list(range(10, 20))
 
 
 async def test_what_nobody_reads_keeps_nobody_awake() -> None:
@@ -191,7 +191,7 @@ async def test_what_nobody_reads_keeps_nobody_awake() -> None:
     reader._arrived = lambda: told.append(1)  # type: ignore[method-assign]
     log.fetch(1)
     log.fetch(1)
-    waits = asyncio.create_task(reader.fetched({TopicPartition("readings.rain", 3)}, 60))
+    waits = asyncio.create_task(reader.fetched(lambda: {TopicPartition("readings.rain", 3)}, 60))
     for _ in range(20):
         await asyncio.sleep(0)
     waits.cancel()
