@@ -87,7 +87,7 @@ class Rulebook:
             raise InputError(f"grace: {error}", file=file, line=where.line_of("grace")) from error
         limits = _limits(document.get("quantity", {}), where)
         rules = _rules(document.get("rule", []), where)
-        return cls(rules, limits, timezone, grace_ms, hashlib.sha256(text.encode()).digest(), where)
+        return cls(rules, limits, timezone, grace_ms, hashlib.sha256(where.text.encode()).digest(), where)
 
     def check(self, catalogue: Catalogue) -> None:
         """What rules and catalogue ask of each other: InputError where a rule cannot work on a site."""

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from sensors.compressed import BOM
 from sensors.errors import InputError
 from sensors.quantities import KINDS
 
@@ -106,6 +107,7 @@ class Catalogue:
 
     @classmethod
     def parse(cls, raw: bytes, file: str | Path | None = None) -> Catalogue:
+        raw = raw.removeprefix(BOM)
         try:
             features = msgspec.json.decode(raw, type=_Collection).features
         except msgspec.ValidationError as error:
