@@ -50,6 +50,7 @@ def read_alerts(path: Path) -> list[Body]:
         with compressed.open_binary(path) as file:
             for line in file:
                 number += 1
+                line = line.removeprefix(compressed.BOM) if number == 1 else line
                 if not line.isspace():
                     body = msgspec.json.decode(line, type=dict[str, Any])
                     _ = order(body), body["id"]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from alerts.levels import LEVELS
+from alerts.levels import LEVEL_NAMES, LEVELS
 from sensors.quantities import QUANTITIES
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_LONGEST_MS = 36_525 * 86_400_000
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
@@ -22,6 +24,8 @@ def duration_ms(value: Any) -> int:
     milliseconds = round(float(match[1]) * _UNITS_MS[match[2]])
     if milliseconds <= 0:
         raise ValueError(f"{value!r} is not above 0")
+    if milliseconds > _LONGEST_MS:
+        raise ValueError(f"{value!r} is more than a hundred years")
     return milliseconds
 
 
@@ -32,7 +36,7 @@ def _whole_minutes(value: int) -> int:
 
 
 def _level_number(value: Any) -> int:
-    if value not in LEVELS:
+    if not isinstance(value, str) or value not in LEVELS:
         raise ValueError(f"{value!r} is not a level; they are {', '.join(LEVELS)}")
     return LEVELS[value]
 
@@ -43,14 +47,38 @@ def level_table(value: Any) -> Any:
     return {_level_number(level): threshold for level, threshold in value.items()}
 
 
+def rising(table: dict[int, float]) -> dict[int, float]:
+    """ValueError where a level's number is above that of a higher level: nobody would ever see it."""
+    for lower, higher in pairwise(sorted(table)):
+        if table[higher] < table[lower]:
+            names = LEVEL_NAMES[higher], LEVEL_NAMES[lower]
+            raise ValueError(
+                "{0} is below {1}, so {1} could never be seen; numbers rise from blue to red".format(*names)
+            )
+    return table
+
+
+def regrets(thresholds: dict[int, float], hysteresis: float) -> list[str]:
+    """What is allowed in a table of thresholds, and likely a mistake."""
+    found = []
+    for lower, higher in pairwise(sorted(thresholds)):
+        if thresholds[higher] == thresholds[lower]:
+            found.append(f"{LEVEL_NAMES[lower]} and {LEVEL_NAMES[higher]} begin at one number: the first is never seen")
+    for level, threshold in sorted(thresholds.items()):
+        if threshold > 0 >= threshold - hysteresis:
+            least = f"{threshold:g} less the hysteresis, {hysteresis:g}, is not above 0"
+            found.append(f"{LEVEL_NAMES[level]} may never end: {least}")
+    return found
+
+
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]+$")]
 Duration = Annotated[int, BeforeValidator(duration_ms)]
 Minutes = Annotated[int, BeforeValidator(lambda value: _whole_minutes(duration_ms(value)) // 60_000)]
 Level = Annotated[int, BeforeValidator(_level_number)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Thresholds = Annotated[dict[int, Number], BeforeValidator(level_table)]
+Thresholds = Annotated[dict[int, Number], BeforeValidator(level_table), AfterValidator(rising)]
 Hysteresis = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]
-Waits = Annotated[dict[int, Duration], BeforeValidator(level_table)]
+Waits = Annotated[dict[int, Duration], BeforeValidator(level_table), AfterValidator(rising)]
 
 
 class Parameters(BaseModel):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from alerts.levels import LEVEL_NAMES
 from alerts.parameters import Number, Parameters, duration_ms
@@ -28,7 +28,13 @@ class Limits(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     min: Number | None = None
     max: Number | None = None
-    max_step: Annotated[float, Field(strict=True, gt=0)] | None = None
+    max_step: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def _between(self) -> Limits:
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"`min` {self.min:g} is above `max` {self.max:g}, so every reading would be rejected")
+        return self
 
 
 class Rulebook:
@@ -81,7 +87,7 @@ class Rulebook:
             raise InputError(f"grace: {error}", file=file, line=where.line_of("grace")) from error
         limits = _limits(document.get("quantity", {}), where)
         rules = _rules(document.get("rule", []), where)
-        return cls(rules, limits, timezone, grace_ms, hashlib.sha256(text.encode()).digest(), where)
+        return cls(rules, limits, timezone, grace_ms, hashlib.sha256(where.text.encode()).digest(), where)
 
     def check(self, catalogue: Catalogue) -> None:
         """What rules and catalogue ask of each other: InputError where a rule cannot work on a site."""
@@ -142,14 +148,14 @@ def _limits(tables: Any, where: Source) -> dict[str, Limits]:
 
 
 def _rules(tables: Any, where: Source) -> list[Parameters]:
-    if not isinstance(tables, list):
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise InputError("`rule` is not a list", file=where.file, hint="start each rule with [[rule]]")
     rules: list[Parameters] = []
     for number, table in enumerate(tables):
         line = where.line_of_item("rule", number)
         name = f"rule {table.get('id', number + 1)}"
         kind = table.get("type")
-        if kind not in TYPES:
+        if not isinstance(kind, str) or kind not in TYPES:
             what = f"{name}: unknown type {kind!r}" if "type" in table else f"{name}: has no `type`"
             at = where.line_of("type", after=line) or line
             raise InputError(what, file=where.file, line=at, hint=f"the types are {', '.join(sorted(TYPES))}")

@@ -17,6 +17,7 @@ class Source:
     """The text of a file. ``file`` is its name in errors."""
 
     def __init__(self, text: str, file: str | Path | None) -> None:
+        text = text.removeprefix("\ufeff")  # which some editors put there
         self.text, self.file, self._lines = text, file, text.splitlines()
 
     @classmethod

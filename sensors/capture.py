@@ -58,7 +58,8 @@ def blocks(path: str | Path) -> Iterator[tuple[int, bytes]]:
     number = 1
     try:
         with compressed.open_binary(path) as file:
-            rest = b""
+            head = file.read(len(compressed.BOM))
+            rest = b"" if head == compressed.BOM else head
             while block := file.read(BLOCK):
                 end = block.rfind(b"\n") + 1
                 if end:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import sys
 from collections import Counter
@@ -17,13 +18,24 @@ from typing import Any
 
 import msgspec
 
+from sensors.compressed import BOM
 from sensors.errors import InputError
 from sensors.quantities import KINDS
 
 SHIPPED = Path(__file__).with_name("guangzhou.geojson")
 ID = re.compile(r"[A-Za-z0-9._:-]+")
+_TINY = math.ulp(0.0)
+_FIGURES = {  # of a place: the least, the most, and both in words
+    "capacity": (_TINY, math.inf, "above 0"),
+    "area_km2": (_TINY, math.inf, "above 0"),
+    "hollow_ratio": (_TINY, math.inf, "above 0"),
+    "runoff": (0, 1, "from 0 to 1"),
+    "interception_mm": (0, math.inf, "0 or above"),
+    "storage_mm": (0, math.inf, "0 or above"),
+    "drainage_mm_h": (0, math.inf, "0 or above"),
+}
 _SHARED = ("kind", "zone", "district", "place", "room")
-_NO_OVERRIDES: dict[str, dict[str, Any]] = {}
+_NO_OVERRIDES: dict[str, Any] = {}
 
 
 class _Collection(msgspec.Struct):
@@ -36,7 +48,7 @@ class _Site(msgspec.Struct, kw_only=True, gc=False):
     zone: str
     name: str
     district: str
-    overrides: dict[str, dict[str, Any]] = {}
+    overrides: dict[str, Any] = {}
     lon: float | None = None
     lat: float | None = None
 
@@ -95,6 +107,7 @@ class Catalogue:
 
     @classmethod
     def parse(cls, raw: bytes, file: str | Path | None = None) -> Catalogue:
+        raw = raw.removeprefix(BOM)
         try:
             features = msgspec.json.decode(raw, type=_Collection).features
         except msgspec.ValidationError as error:
@@ -102,18 +115,20 @@ class Catalogue:
                 "not a GeoJSON FeatureCollection", file=file, line=1, hint='it needs "features": […]'
             ) from error
         except (msgspec.DecodeError, RecursionError) as error:
-            raise InputError(f"not JSON: {error}", file=file, line=_json_error_line(raw)) from error
+            raise InputError(f"not JSON: {error}", file=file, line=_json_error_line(raw, error)) from error
         sensors: dict[str, Sensor] = {}
         places: dict[str, Place] = {}
         for number, text in enumerate(features, 1):
-            feature = msgspec.json.decode(text)  # one at a time: a million of them would take gigabytes
+            feature = None
             try:
+                feature = msgspec.json.decode(text)  # one at a time: a million of them would take gigabytes
                 site = _site(feature)
                 if site.id in sensors or site.id in places:
                     raise ValueError(f"the id {site.id!r} is there twice; give each feature its own")
             except ValueError as error:
                 site_id = _site_id(feature)
                 line = None if site_id is None else _line_of(raw, site_id, last="twice" in str(error))
+                line = line or raw.count(b"\n", 0, raw.find(bytes(text))) + 1
                 name = f"feature {number}" if site_id is None else f"feature {number} ({site_id})"
                 raise InputError(f"{name}: {error}", file=file, line=line) from error
             if isinstance(site, Sensor):
@@ -164,7 +179,10 @@ def _site(feature: Any) -> Sensor | Place:
             raise ValueError(f"has no `{field}`")
     geometry = feature.get("geometry")
     if isinstance(geometry, dict) and geometry.get("type") == "Point":
-        fields["lon"], fields["lat"] = (*(geometry.get("coordinates") or ()), None, None)[:2]
+        point = geometry.get("coordinates") or [None, None]
+        if not isinstance(point, list) or len(point) < 2:
+            raise ValueError(f"`coordinates` is {point!r}; a point is [longitude, latitude]")
+        fields["lon"], fields["lat"] = point[:2]
     role = fields.pop("role")
     if role not in ("sensor", "place"):
         raise ValueError(f"`role` is {role!r}; it is `sensor` or `place`")
@@ -177,8 +195,15 @@ def _site(feature: Any) -> Sensor | Place:
 def _fit(site: Sensor | Place) -> Sensor | Place:
     if site.kind not in KINDS:
         raise ValueError(f"`kind` is {site.kind!r}; it is one of {', '.join(KINDS)}")
-    if isinstance(site, Place) and site.capacity is not None and not site.capacity > 0:
-        raise ValueError(f"`capacity` is {site.capacity:g}; it must be above 0")
+    if isinstance(site, Place):
+        for field, (least, most, allowed) in _FIGURES.items():
+            value = getattr(site, field)
+            if value is not None and not least <= value <= most:
+                raise ValueError(f"`{field}` is {value:g}; it must be {allowed}")
+    elif site.kind == "infrared" and not (site.room or "").strip():
+        raise ValueError("is an infrared sensor in no `room`; give it bed, living, bathroom, entrance or another word")
+    if abs(site.lon or 0) > 180 or abs(site.lat or 0) > 90:
+        raise ValueError(f"`coordinates` is {[site.lon, site.lat]}; a point is [longitude, latitude] in degrees")
     for field in _SHARED:  # many sites have the same: one string for all of them
         if (text := getattr(site, field, None)) is not None:
             setattr(site, field, sys.intern(text))
@@ -203,11 +228,14 @@ def _line_of(raw: bytes, site_id: str, *, last: bool = False) -> int | None:
     return raw.count(b"\n", 0, found[-1 if last else 0].start()) + 1 if found else None
 
 
-def _json_error_line(raw: bytes) -> int | None:
+def _json_error_line(raw: bytes, error: Exception) -> int | None:
+    at = re.search(r"\(byte (\d+)\)", str(error))
+    if at is not None:
+        return raw.count(b"\n", 0, int(at[1])) + 1
     try:
         json.loads(raw)
-    except json.JSONDecodeError as error:
-        return error.lineno
+    except json.JSONDecodeError as other:
+        return other.lineno
     except (ValueError, RecursionError):
         return None
     return None

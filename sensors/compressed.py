@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import IO, Any, cast
 
 import zstandard
 
+BOM = codecs.BOM_UTF8  # some editors put it before a text: it is no part of it
 CHUNK = 1 << 16  # compressed bytes read at once
 ERRORS = (OSError, EOFError, zstandard.ZstdError)  # what reading one may raise
 

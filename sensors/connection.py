@@ -120,7 +120,7 @@ async def _refusal(broker: str, address: str) -> str | None:
 
 def _read(file: Path) -> _Settings:
     try:
-        return msgspec.convert(tomllib.loads(file.read_text()), _Settings)
+        return msgspec.convert(tomllib.loads(file.read_text("utf-8-sig")), _Settings)
     except OSError as error:
         raise InputError(f"cannot read the broker's settings: {error.strerror}", file=file, hint=SETTINGS) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
@@ -147,7 +147,7 @@ def _password(file: Path, settings: _Settings) -> _Secret:
     if settings.password_file is None:
         raise InputError(f"no password for user {settings.user!r}", file=file, hint=f"password_file, or {PASSWORD}")
     try:
-        found = (file.parent / settings.password_file).read_text().strip()
+        found = (file.parent / settings.password_file).read_text("utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise InputError(f"cannot read the password_file: {reason}", file=file) from None

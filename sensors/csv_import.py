@@ -247,6 +247,8 @@ class _Lines:
     def __next__(self) -> str:
         line = next(self._text)
         self.number += 1
+        if self.number == 1:
+            line = line.removeprefix("\ufeff")  # of whatever encoding
         comment = self._layout.comment
         skipped = self.number <= self._layout.skip_rows or (comment is not None and line.startswith(comment))
         return "\n" if skipped else line

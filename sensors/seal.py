@@ -36,7 +36,7 @@ class Seal:
     def read(cls, file: Path) -> Seal:
         """With the keys in a file; InputError where it holds none, which does not show what it holds."""
         try:
-            keys = [bytes.fromhex(line) for line in file.read_text().splitlines() if line.strip()]
+            keys = [bytes.fromhex(line) for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
         except OSError as error:
             raise InputError(f"cannot read the clock's key: {error.strerror}", file=file, hint=KEY_FILE) from error
         except ValueError:

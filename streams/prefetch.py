@@ -9,7 +9,7 @@ fetch as aiokafka would have it: that bounds the memory.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final
 
@@ -138,7 +138,7 @@ class Prefetched(OrderedDict[TopicPartition, Any]):
         self._lock = threading.Lock()
         self._shelf: dict[TopicPartition, tuple[Any, Sequence[Record]]] = {}  # with aiokafka's assignment
         self._held: set[TopicPartition] = set()
-        self._failed: deque[Exception] = deque()
+        self._failed: dict[TopicPartition | None, Exception] = {}  # None: no partition's alone
 
     def __setitem__(self, place: TopicPartition, result: Any) -> None:
         if isinstance(result, fetcher.FetchResult):
@@ -149,12 +149,15 @@ class Prefetched(OrderedDict[TopicPartition, Any]):
                 return
         super().__setitem__(place, result)
         if isinstance(result, fetcher.FetchError):
-            self._failed.append(result._error)
+            with self._lock:
+                if place not in self._held:
+                    self._failed[place] = result._error
 
     def clear(self) -> None:
         super().clear()
         with self._lock:
             self._shelf.clear()
+            self._failed = {place: error for place, error in self._failed.items() if place is None}
 
     def refill(self) -> bool:
         """Fills the shelf up with what waited, and forgets errors, so that their partitions are fetched again; whether
@@ -169,7 +172,8 @@ class Prefetched(OrderedDict[TopicPartition, Any]):
 
     def fail(self, error: Exception) -> None:
         """Something went wrong that is no partition's alone."""
-        self._failed.append(error)
+        with self._lock:
+            self._failed[None] = error
 
     def release(self, place: TopicPartition) -> None:
         """What is fetched from now on may be taken."""
@@ -179,14 +183,17 @@ class Prefetched(OrderedDict[TopicPartition, Any]):
 
     # For the thread that takes.
     def hold(self, place: TopicPartition) -> None:
-        """Lets go of what is on the shelf and of all that comes until ``release``: something else is sought."""
+        """Lets go of what is on the shelf, of what went wrong, and of all that comes until ``release``: something else
+        is sought.
+        """
         with self._lock:
             self._held.add(place)
             self._shelf.pop(place, None)
+            self._failed.pop(place, None)
 
     def take(self, places: Collection[TopicPartition]) -> dict[TopicPartition, Sequence[Record]]:
         """What the shelf has of these, the oldest first, and not all if that is much: what is on its way to the folds
-        is as much whatever the number of partitions. If it has nothing, what went wrong is raised.
+        is as much whatever the number of partitions. If it has nothing, what went wrong with them is raised.
         """
         taken, size = {}, 0
         with self._lock:
@@ -197,8 +204,10 @@ class Prefetched(OrderedDict[TopicPartition, Any]):
                 if assignment.active:
                     taken[place] = piece
                     size += _size(piece)
-        if not taken and self._failed:
-            raise self._failed.popleft()
+            if not taken:
+                for failed in self._failed:
+                    if failed is None or failed in places:
+                        raise self._failed.pop(failed)
         return taken
 
     @property

@@ -144,8 +144,8 @@ class Consumer(stock.Consumer):
             await asyncio.sleep(0)
 
     def _wanted(self) -> set[TP]:
-        """The partitions that are read and whose topic has room for more on its way to the folds: that bounds the memory,
-        and a topic that is slow to fold holds up no other.
+        """The partitions that are read and whose topic has room for more on its way to the folds: that bounds the
+        memory, and a topic that is slow to fold holds up no other.
         """
         channels = self.app.topics._topic_name_index
         full = {topic for topic in channels if any(channel.queue.full() for channel in channels[topic])}

@@ -33,3 +33,26 @@ asyncio.run(main())
 def test_what_will_not_end_is_not_waited_for(work: str, code: int, said: str) -> None:
     done = subprocess.run([sys.executable, "-c", LEFT_OVER.format(work=work)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (code, said)
+
+
+INTERRUPTED = """
+import os, signal, sys
+from importlib.metadata import entry_points
+
+class Interrupt:
+    @staticmethod
+    def find_spec(name, *rest):
+        if name == {when!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt)
+(kapok,) = entry_points(group="console_scripts", name="kapok")
+sys.argv = ["kapok", "check"]
+kapok.load()()
+"""
+
+
+@pytest.mark.parametrize("when", ["typer", "aiokafka.errors", "alerts.routes.check"])
+def test_an_interrupt_is_quiet_also_while_all_is_imported(when: str) -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED.format(when=when)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")

@@ -12,7 +12,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.subscription_state import Assignment, SubscriptionState
-from aiokafka.errors import CorruptRecordException
+from aiokafka.errors import CorruptRecordException, GroupAuthorizationFailedError, OffsetOutOfRangeError
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
@@ -144,6 +144,50 @@ async def test_a_wrong_checksum_is_told_after_what_came_before_it() -> None:
     log.fetch(2)
     assert log.take() == [0, 1, 2]
     with pytest.raises(CorruptRecordException):
+        log.take()
+
+
+def failing() -> Log:
+    """What the broker said of a partition waits to be raised."""
+    log = Log([(3, PLAIN)])
+    log.fetched[PLACE] = fetcher.FetchError(error=OffsetOutOfRangeError({PLACE: 9}), backoff=0)
+    return log
+
+
+async def test_what_went_wrong_is_raised_and_the_partition_is_fetched_again() -> None:
+    log = failing()
+    with pytest.raises(OffsetOutOfRangeError):
+        log.take()
+    log.fetched.refill()
+    log.fetch(1)
+    assert log.take() == [0, 1, 2]
+
+
+async def test_what_went_wrong_with_a_partition_that_was_dropped_is_over() -> None:
+    """Else a worker would end for what is another's, or was before it sought something else."""
+    log = failing()
+    log.fetched.clear()  # as aiokafka does when an assignment is over
+    assert log.take() == []
+    log = failing()
+    log.fetched.hold(PLACE)
+    log.fetched[PLACE] = fetcher.FetchError(error=OffsetOutOfRangeError({PLACE: 9}), backoff=0)  # was under way
+    log.fetched.release(PLACE)
+    assert log.take() == []
+
+
+async def test_what_went_wrong_with_a_partition_waits_until_it_is_wanted() -> None:
+    log = failing()
+    assert log.fetched.take({TopicPartition("readings.rain", 3)}) == {}
+    with pytest.raises(OffsetOutOfRangeError):
+        log.take()
+
+
+async def test_what_is_no_partitions_alone_is_raised_whatever_was_dropped() -> None:
+    log = failing()
+    log.fetched.fail(GroupAuthorizationFailedError("workers"))
+    log.fetched.clear()
+    log.fetched.hold(PLACE)
+    with pytest.raises(GroupAuthorizationFailedError):
         log.take()
 
 

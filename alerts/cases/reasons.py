@@ -18,7 +18,7 @@ _WORDS = {
     "watched_again": ("传感器恢复，重新可以看护", "the sensors speak again: the home is watched"),
     "raised": ("由{previous}升为{level}", "up from {previous} to {level}"),
     "raised_again": (
-        "升为{level}，此前有人应答到{answered}",
+        "升为{level}，此前的应答只到{answered}",
         "up to {level}; somebody had answered up to {answered}",
     ),
     "lowered": ("由{previous}降为{level}", "down from {previous} to {level}"),
@@ -30,7 +30,7 @@ _WORDS = {
         "本批人员均无法送达，立即通知下一批",
         "nobody of this step could be reached: the next are told at once",
     ),
-    "repeated": ("全部通知后无人应答，再来一轮", "nobody of the whole chain answered: once more"),
+    "repeated": ("全部通知后无人应答，再通知一轮", "nobody of the whole chain answered: once more"),
     "last_resort": ("始终无人应答，通知最后责任人", "nobody answered at all: the last resort is told"),
     "nobody": ("此时无人值班，{wait}后再试", "nobody is on duty now: again in {wait}"),
     "asked": ("{by}要求通知下一批", "{by} asks for the next"),
@@ -46,7 +46,7 @@ _WORDS = {
     "no_data": ("数值回落时传感器失联，不能视为解除", "it fell while its sensors were silent: that is no all-clear"),
     "data": ("传感器恢复后{wait}内未再触发", "the sensors speak again, and it did not fire within {wait}"),
     "flapping": (
-        "{count}次变化在{wait}内，暂停逐次通知",
+        "{wait}内变化{count}次，暂停逐次通知",
         "{count} changes within {wait}: changes are told no longer",
     ),
     "damped": ("反复波动中，只记录不通知：{level}", "flapping, so on record only: {level}"),
@@ -59,7 +59,7 @@ _WORDS = {
     "outcome": ("{by}补记处置结果", "{by} adds the outcome"),
     "closed_answered": ("解除后{wait}未再触发，自动结案", "over for {wait}, and somebody had answered"),
     "closed_minor": (
-        "解除后{wait}未再触发，蓝黄级自动结案",
+        "解除后{wait}未再触发，蓝色、黄色无须应答，自动结案",
         "over for {wait}; blue and yellow close without an answer",
     ),
     "closed_told": (

@@ -63,6 +63,10 @@ class Level(SensorRule):
         # per level the time at which the run of readings at or above it began, where one is under way
         self._run = np.full(shape, NEVER, np.int64)
 
+    @classmethod
+    def warnings(cls, rule: Any) -> list[str]:
+        return parameters.regrets(rule.levels, rule.hysteresis)
+
     def readings(self, batch: Batch) -> None:
         if kernels.compiled is None or not self._plain:
             self._by_sensor(batch)

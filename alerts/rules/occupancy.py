@@ -25,9 +25,12 @@ _IN, _OUT, _COUNT = (list(QUANTITIES["crowd"]).index(q) for q in ("in", "out", "
 
 def _clock_time(value: Any) -> time:
     try:
-        return time.fromisoformat(value)
+        found = time.fromisoformat(value)
     except (TypeError, ValueError):
-        raise ValueError(f'{value!r} is not a time of day; write "03:00"') from None
+        found = None
+    if found is None or found.tzinfo is not None:
+        raise ValueError(f'{value!r} is not a time of day; write "03:00"')
+    return found
 
 
 class Occupancy(PlaceRule):
@@ -68,6 +71,10 @@ class Occupancy(PlaceRule):
         super().check(rule, site, catalogue)
         if cls.applies(rule, site, catalogue) and isinstance(site, Place) and not site.capacity:
             raise ValueError(f"the venue {site.id} has no `capacity`; add it to the catalogue (people)")
+
+    @classmethod
+    def warnings(cls, rule: Any) -> list[str]:
+        return parameters.regrets(rule.levels, rule.hysteresis)
 
     def readings(self, batch: Batch) -> None:
         rows = np.flatnonzero(batch.grade == GOOD)

@@ -20,7 +20,7 @@ MINUTE_MS = 60_000
 STORM_ENDS_AFTER = 360  # minutes without rain
 RECENT = 15  # minutes over which the rain to come is judged
 AHEAD = 30  # minutes for which it is taken to go on
-_NEEDED = ("runoff", "interception_mm", "storage_mm", "drainage_mm_h", "hollow_ratio")
+_NEEDED = ("runoff", "interception_mm", "storage_mm", "drainage_mm_h")
 _MOST = 1e12  # mm in one reading; keeps sums within int64
 _ROOM = 10_000  # readings that may wait before those of one minute and sensor are put together
 
@@ -217,9 +217,12 @@ class WaterlogRisk(Rule):
         super().check(rule, site, catalogue)
         if cls.applies(rule, site, catalogue):
             for field in _NEEDED:
-                value = getattr(site, field)
-                if value is None or value < 0 or (field == "hollow_ratio" and value == 0):
-                    raise ValueError(f"the catchment {site.id} needs a `{field}` that is not negative; it has {value}")
+                if getattr(site, field) is None:
+                    raise ValueError(f"the catchment {site.id} has no `{field}`; add it to the catalogue")
+
+    @classmethod
+    def warnings(cls, rule: Any) -> list[str]:
+        return parameters.regrets(rule.levels, rule.hysteresis)
 
     def readings(self, batch: Batch) -> None:
         minute = batch.time // MINUTE_MS

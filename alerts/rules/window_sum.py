@@ -34,7 +34,16 @@ class Window(BaseModel):
     sum: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 
-Windows = Annotated[dict[int, Window], parameters.BeforeValidator(parameters.level_table)]
+def _rising(table: dict[int, Window]) -> dict[int, Window]:
+    """Levels with one window are compared by their sums; with another one, readings below 0 may make up for it."""
+    for window in {one.window for one in table.values()}:
+        parameters.rising({level: one.sum for level, one in table.items() if one.window == window})
+    return table
+
+
+Windows = Annotated[
+    dict[int, Window], parameters.BeforeValidator(parameters.level_table), parameters.AfterValidator(_rising)
+]
 
 
 class WindowSum(PlaceRule):

@@ -80,7 +80,7 @@ def influx_token(file: Path | None) -> str:
         token = os.environ.get("INFLUX_TOKEN", "").strip()
     else:
         try:
-            token = file.read_text().strip()
+            token = file.read_text("utf-8-sig").strip()
         except OSError as error:
             raise InputError(f"--token-file cannot be read: {error.strerror}", file=file) from error
     if not token:
