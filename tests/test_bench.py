@@ -13,6 +13,7 @@ from rich.console import Console
 from bench import contest, course, data, report
 from bench.contest import KAPOK, Contest, Round, Seen
 from bench.course import Course
+from bench.peers import PEERS
 from sensors.errors import InputError, RunError
 
 pytest_plugins = ["brokers"]
@@ -88,6 +89,19 @@ def test_tables_and_picture_name_all_contestants() -> None:
     assert "(2.5×)" in words
 
 
+def test_every_contestant_that_ran_has_a_row_and_a_bar() -> None:
+    found = a_report([a_round(name, lane, 100.0) for name in contest.TITLES for lane in ("packs", "singles")])
+    console = Console(record=True, width=200)
+    report.show(console, found)
+    text = console.export_text()
+    picture = ElementTree.fromstring(report.svg(found))
+    labels = [element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")]
+    for title in contest.TITLES.values():
+        assert text.count(f"│ {title} ") == 2
+        assert labels.count(title) == 2
+    assert {"Flink 2.2", "Kafka Streams 4.1", "kapok"} <= set(labels)
+
+
 def test_alerts_that_are_not_the_folds_are_told_with_the_worst_round() -> None:
     assert report.differing(a_report(ROUNDS)) == []
     wrong = [*ROUNDS, a_round("quix", "packs", 250.0, missing=3), a_round("quix", "packs", 250.0, missing=1)]
@@ -151,6 +165,17 @@ def test_a_picture_needs_throughput() -> None:
         command.bench(only=[command.Section.replay], plot=Path("picture.svg"))
 
 
+@pytest.mark.parametrize("name", ["kafka-streams", "flink"])
+def test_a_contestant_that_cannot_be_built_here_says_why(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    peer = next(peer for peer in PEERS if peer.name == name)
+    with pytest.raises(RunError, match="needs java and javac and mvn on the PATH"):
+        peer.command(tmp_path)
+
+
 @pytest.mark.kafka
 async def test_kapok_runs_the_course_with_the_alerts_of_the_fold(apache_kafka: str, tmp_path: Path) -> None:
     found = Contest([], {})
@@ -159,4 +184,22 @@ async def test_kapok_runs_the_course_with_the_alerts_of_the_fold(apache_kafka: s
     for one in found.rounds:
         assert one.complete
         assert one.same
+        assert one.alerts >= len(SMALL.marks()) * (SMALL.minutes - 1)
+
+
+@pytest.mark.kafka
+async def test_peers_on_the_jvm_run_the_course_with_the_alerts_of_the_fold(
+    apache_kafka: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for limit in ("_FIRST_ALERT_S", "_STILL_S", "_LAST_ALERTS_S"):  # a busy machine may take its time
+        monkeypatch.setattr(contest, limit, 3600.0)
+    found = Contest([], {})
+    lane = SMALL._replace(name="jvm")  # the broker is shared
+    await contest.compete(apache_kafka, tmp_path, [lane], 1, ["kafka-streams", "flink"], found, longest_s=3600.0)
+    assert found.missing == {}
+    assert [(one.contestant, one.complete, one.same) for one in found.rounds] == [
+        ("kafka-streams", True, True),
+        ("flink", True, True),
+    ]
+    for one in found.rounds:
         assert one.alerts >= len(SMALL.marks()) * (SMALL.minutes - 1)

@@ -38,15 +38,23 @@ class Peer(NamedTuple):
 
 
 def _kafka_streams(folder: Path) -> list[str | Path]:
-    built = _cached("kafka-streams", [HERE / "kafka_streams/pom.xml", HERE / "kafka_streams/LevelRule.java"], _compile)
+    return _java("kafka_streams")
+
+
+def _flink(folder: Path) -> list[str | Path]:
+    return _java("flink")
+
+
+def _java(name: str) -> list[str | Path]:
+    parts = [HERE / name / "pom.xml", HERE / name / "LevelRule.java"]
+    built = _cached(name.replace("_", "-"), parts, lambda work: _compile(parts[0], work))
     quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
     return ["java", quiet, "-cp", f"{built}/classes:{built}/jars/*", "LevelRule"]
 
 
-def _compile(work: Path) -> None:
+def _compile(pom: Path, work: Path) -> None:
     if lacking := [name for name in ("java", "javac", "mvn") if shutil.which(name) is None]:
         raise RunError(f"needs {' and '.join(lacking)} on the PATH (a JDK 17, Maven)")
-    pom = HERE / "kafka_streams/pom.xml"
     goals = ["compile", "dependency:copy-dependencies", f"-Dout={work}", f"-DoutputDirectory={work}/jars"]
     _run(["mvn", "-q", "-B", "-f", str(pom), *goals], "Maven could not build it")
 
@@ -68,6 +76,7 @@ def _bytewax(folder: Path) -> list[str | Path]:
 
 PEERS = (
     Peer("kafka-streams", "Kafka Streams 4.1", _kafka_streams),
+    Peer("flink", "Flink 2.2", _flink),
     Peer("faust", "Faust 0.15, the ordinary way", _faust),
     Peer("quix", "Quix Streams 3.28", _quix),
     Peer("bytewax", "Bytewax 0.21", _bytewax),

@@ -35,7 +35,7 @@ def bench(
     plot: Annotated[Path | None, typer.Option(metavar="F.svg", help="Where a picture of the throughput goes.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="So little of it that the figures mean nothing.")] = False,
 ) -> None:
-    """Measures kapok against Kafka Streams, Faust, Quix Streams and Bytewax; most of an hour for all of it.
+    """Measures kapok against Kafka Streams, Flink, Faust, Quix Streams and Bytewax; about an hour for all of it.
 
     They do the same job on the same topics of an Apache Kafka, in turns; exit code 1 says that somebody's alerts were
     not those of the fold. Needs a JDK 17 and Maven, and uv for the peers in Python.
