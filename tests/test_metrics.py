@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
+from oncall_pipeline import START_MS, OnCallTopics
 from pipelines import ended, wait_for_line
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -93,6 +94,25 @@ def test_a_worker_counts_what_was_published(embedded_broker: str, prefix: str, t
         assert value(now, "process_resident_memory_bytes") > 1e6
         assert value(now, "kapok_info", process="worker") == 1
         assert workers[0].stop() == 0
+
+
+def test_on_call_counts_what_is_open_and_who_was_told(embedded_broker: str, prefix: str, tmp_path: Path) -> None:
+    on, port = OnCallTopics(embedded_broker, prefix, tmp_path), free_port()
+    try:
+        with ended(on.start("--health", f"127.0.0.1:{port}")) as running:
+            on.until_ready(*running)
+            on.feed(START_MS, on.alert(on.gauges[0].id, 4, START_MS + 500), START_MS + 1000)
+            on.until(lambda: value(scraped(port), "kapok_oncall_cases") == 1, running)
+            now = scraped(port)
+            assert value(now, "kapok_oncall_working") == 1
+            on.until(lambda: value(scraped(port), "kapok_oncall_clock_seconds") == START_MS / 1000 + 1, running)
+            results = {one.labels["status"] for one in now["kapok_deliveries"].samples}
+            assert results == {"delivered", "failed", "gave_up"}  # from 0 on, so that the first one is a rise
+            assert value(now, "kapok_told_latency_seconds_count") == 0
+            assert value(now, "kapok_info", process="oncall") == 1
+            assert running[0].stop() == 0
+    finally:
+        on.close()
 
 
 def test_what_is_looked_up_is_of_the_moment() -> None:

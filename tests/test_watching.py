@@ -181,6 +181,7 @@ WRONG: dict[str, dict[str, str | None]] = {
     "WorkersRestart": {f"process_start_time_seconds{{{W}}}": "0x10 1x10 2x10 3x10 4x20"},
     "ClockStopped": {f"kapok_ticks_total{{{W}}}": "0+10x30 300x30"},
     "Behind": {f'kapok_clock_timestamp_seconds{{{W},kind="flood",partition="0"}}': "0+10x30 300x30"},
+    "ClockAhead": {f'kapok_clock_timestamp_seconds{{{W},kind="flood",partition="0"}}': "0+10x30 330+10x30"},
     "LagGrows": {f"kapok_lag_records{PLACES[0]}": "10x20 10+500x40"},
     "AlertsNotAcknowledged": {f"kapok_acknowledged_total{{{W}}}": "0+50x30 1500x30"},
     "AlertsSlow": {f'kapok_alert_latency_seconds_bucket{{{W},le="1"}}': "0x60", f'kapok_alert_latency_seconds_bucket{{{W},le="10"}}': "0+10x60"},
