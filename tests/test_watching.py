@@ -23,6 +23,7 @@ from streams.broker_certificate import Certificate
 from streams.log_ends import LogEnds
 from streams.oncall.process import Files, OnCall
 from streams.outbox import Outbox
+from streams.recording import Recording
 from streams.worker_metrics import WorkerMetrics
 
 ROOT = Path(__file__).parent.parent
@@ -64,7 +65,7 @@ def exported() -> dict[str, set[str]]:
 
     oncall = asyncio.run(of_oncall())
     found: dict[str, set[str]] = {}
-    for registry in (worker.registry, archive.watch.registry, oncall):
+    for registry in (worker.registry, archive.watch.registry, oncall, Recording().registry):
         found |= series(registry)
     return found
 
