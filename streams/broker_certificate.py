@@ -8,7 +8,7 @@ import ssl
 
 from sensors.connection import connection
 
-_EVERY_S = 3600.0
+_EVERY_S = 60.0
 _PATIENCE_S = 10.0
 
 
@@ -20,7 +20,7 @@ class Certificate:
         self.until: float | None = None
 
     async def run(self) -> None:
-        """Looks once an hour until cancelled; where no broker lets itself be looked at, the last one holds."""
+        """Looks once a minute until cancelled; where no broker lets itself be looked at, the last one holds."""
         context = connection(self._broker).get("ssl_context")
         while context is not None:
             found = [end for address in self._broker.split(",") if (end := await _end(address.strip(), context))]

@@ -14,6 +14,7 @@ from faust.types import TP
 from mode.threads import WorkerThread
 
 from sensors.record import Record
+from streams.patience import patient
 from streams.prefetch import Prefetched
 from streams.reading import FETCH_MAX_WAIT_MS, wait_for_drain
 from streams.tenure import Tenure
@@ -47,6 +48,7 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         await super().on_start()
         consumer = self._ensure_consumer()
+        patient(consumer._client)
         wait_for_drain(consumer, _DRAIN_S)
         positions = cast(Any, self.app).positions
         consumer._fetcher._records = self._fetched = Prefetched(positions.look_ahead)

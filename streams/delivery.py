@@ -97,7 +97,8 @@ class Delivery(ConsumerRebalanceListener):
     """``await Delivery(…).run(stop)`` tells people until ``stop`` is set; any number may run, they share the work.
 
     ``people`` finds a person of the directory by id, and is asked each time, so a directory that was read again counts
-    at once. The topics have to be there. ``delivered``, ``failed`` and ``gave_up`` of ``counts`` are receipts written.
+    at once. ``told`` hears of each one told how long that took, from the broker's timestamp of its notification on.
+    The topics have to be there. ``delivered``, ``failed`` and ``gave_up`` of ``counts`` are receipts written.
     """
 
     def __init__(
@@ -109,10 +110,12 @@ class Delivery(ConsumerRebalanceListener):
         base_url: str | None = None,
         timezone: tzinfo = TIMEZONE,
         channels: Channels | None = None,
+        told: Callable[[float], object] = lambda seconds: None,
     ) -> None:
         self.broker, self.prefix = broker, prefix
         self._people, self._base_url, self._timezone, self._channels = people, base_url, timezone, channels
         self.counts: Counter[str] = Counter()
+        self._told = told
         self._shares: dict[TopicPartition, Share] = {}
         self._room = asyncio.Event()
         self._failure: BaseException | None = None
@@ -197,11 +200,11 @@ class Delivery(ConsumerRebalanceListener):
             share.close(record.offset)
             return
         key = notification.case, notification.to
-        task = asyncio.create_task(self._tell(share, record.offset, notification, share.before(key)))
+        task = asyncio.create_task(self._tell(share, record, notification, share.before(key)))
         share.after(key, task)
 
     async def _tell(
-        self, share: Share, offset: int, notification: Notification, before: asyncio.Task[None] | None
+        self, share: Share, record: ConsumerRecord, notification: Notification, before: asyncio.Task[None] | None
     ) -> None:
         """Tells a person, after what they are told of the same case before it."""
         if before is not None:
@@ -210,11 +213,11 @@ class Delivery(ConsumerRebalanceListener):
             return
         try:
             if notification.within is None and notification.id not in share.ended:
-                receive = partial(self._receive, share, notification.key)
+                receive = partial(self._receive, share, record)
                 tried = share.tried[notification.id]
                 if not await self._courier.deliver(notification, receive, tried, share.closing):
                     return
-            share.close(offset)
+            share.close(record.offset)
         except Exception as error:  # a fault of ours: the process ends, and what is not committed is told again
             self._failure = error
         finally:
@@ -222,18 +225,20 @@ class Delivery(ConsumerRebalanceListener):
 
     # -- what goes --------------------------------------------------------------------------------------------
 
-    async def _receive(self, share: Share, key: str, receipt: Receipt) -> None:
+    async def _receive(self, share: Share, of: ConsumerRecord, receipt: Receipt) -> None:
         """Writes a receipt to the partition of its notification; returns when the broker has it."""
         name, partition = self.prefix + RECEIPTS, share.place.partition
         while True:
             try:
-                await self._producer.send_and_wait(name, receipt.value, key.encode(), partition)
+                await self._producer.send_and_wait(name, receipt.value, of.key, partition)
                 break
             except KafkaError as error:
                 log.warning("a receipt is not written yet, again in %.1f s: %s", _AGAIN_S, error)
                 await asyncio.sleep(_AGAIN_S)
         share.note(receipt)
         self.counts[receipt.status] += 1
+        if receipt.status == "delivered":
+            self._told(max(0.0, time.time() - of.timestamp / 1000))
 
     async def _commit_often(self) -> None:
         while True:

@@ -30,13 +30,11 @@ from streams.topics import (
     ARCHIVE_REJECTED,
     ARCHIVE_STATE,
     CASES,
-    CASES_LAST,
+    DECISIONS,
     EVERY,
     LAST,
     NOTIFICATIONS,
     ONCALL,
-    ONCALL_LOG,
-    ONCALL_STATE,
     READINGS,
     RECEIPTS,
     REJECTED,
@@ -73,7 +71,7 @@ ROLES: Final = {
     ),
     "oncall": Role(
         reads=(*READINGS, ALERTS, LAST, ACTIONS, RULES, *ONCALL),
-        writes=(ACTIONS, ONCALL_LOG, ONCALL_STATE, CASES, CASES_LAST, NOTIFICATIONS, RECEIPTS),
+        writes=(ACTIONS, *ONCALL),
         looks_at=(*ALL, *ONCALL),
         groups=("kapok-oncall", "kapok-delivery"),
     ),
@@ -84,7 +82,10 @@ ROLES: Final = {
         groups=("kapok-archive",),
     ),
     "recorder": Role(
-        reads=(*READINGS, REJECTED, ALERTS, LAST, ACTIONS, RULES, CASES, NOTIFICATIONS, RECEIPTS, ARCHIVE_REJECTED)
+        reads=(
+            *(*READINGS, REJECTED, ALERTS, LAST, ACTIONS, RULES),
+            *(CASES, NOTIFICATIONS, RECEIPTS, DECISIONS, ARCHIVE_REJECTED),
+        )
     ),
 }
 

@@ -66,6 +66,7 @@ class Holdings:
         (before, given), self._given = self._given, (NO_TENURE, {})
         owned = {n: given[n] for n in numbers & given.keys()} if tenure.follows(before) else {}
         if new := numbers - owned.keys():
+            log.info("loading the state of partitions %s", ", ".join(map(str, sorted(new))))
             owned |= await self._load(new)
         self.owned, self.assigned = owned, True
         if consumer.tenure() == tenure:

@@ -13,8 +13,8 @@ _WAIT_S = 0.1  # aiokafka's own retry_backoff
 def patient(client: AIOKafkaClient) -> None:
     """Lets a client wait a moment after it has asked in vain for its cluster's metadata.
 
-    A producer whose partitions have no leader asks again at once, and while a broker that was ended in order is
-    away that is all it does: a whole core, which the broker could use to come back.
+    One whose partitions have no leader asks again at once, and while a broker that was ended in order is away that is
+    all it does: a whole core, which the broker could use to come back, and a thousand lines of log a second.
     """
     update = client._metadata_update
 

@@ -28,6 +28,7 @@ async def consuming(broker: str, **options: Any) -> AsyncIterator[AIOKafkaConsum
     consumer = AIOKafkaConsumer(
         **connection(broker), **{"enable_auto_commit": False, "auto_offset_reset": "earliest", **options}
     )
+    patient(consumer._client)
     try:
         await consumer.start()
         yield consumer
@@ -38,13 +39,10 @@ async def consuming(broker: str, **options: Any) -> AsyncIterator[AIOKafkaConsum
 
 @asynccontextmanager
 async def following(broker: str) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer as ``consuming``'s, to go on with for long: it bears with a broker that is away, and has what comes
-    in a partition at once.
-    """
+    """A consumer as ``consuming``'s, to go on with for long: it has what comes in a partition at once."""
     async with consuming(
         broker, fetch_max_wait_ms=FETCH_MAX_WAIT_MS, max_partition_fetch_bytes=REPLAY_RECORD_BYTES
     ) as consumer:
-        patient(consumer._client)
         wait_for_drain(consumer, 0.0)
         yield consumer
 

@@ -74,7 +74,7 @@ async def record(
                     headers=headers or None,
                 )
                 written += 1
-                if progress and written % 1000 == 0:
+                if progress and written % 100 == 0:
                     progress(written, one.timestamp)
     return written
 

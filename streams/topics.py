@@ -36,7 +36,9 @@ CASES: Final = "cases"
 CASES_LAST: Final = "cases.last"  # the newest of `cases` per key
 NOTIFICATIONS: Final = "notifications"
 RECEIPTS: Final = "receipts"
-ONCALL: Final = (ONCALL_LOG, ONCALL_STATE, CASES, CASES_LAST, NOTIFICATIONS, RECEIPTS)  # made by `kapok oncall`
+DECISIONS: Final = "decisions"  # about silences, and actions on no case that is known
+# made by `kapok oncall`
+ONCALL: Final = (ONCALL_LOG, ONCALL_STATE, CASES, CASES_LAST, NOTIFICATIONS, RECEIPTS, DECISIONS)
 ARCHIVE_STATE: Final = "archive.state"  # how the archive judges readings, by partition
 ARCHIVE_REJECTED: Final = "archive.rejected"  # points that InfluxDB would not take
 ARCHIVE: Final = (ARCHIVE_STATE, ARCHIVE_REJECTED)  # made by `kapok archive`

@@ -125,7 +125,6 @@ class City:
         if self.failure is not None:
             raise self.failure
         self.submitted.append(action)
-        self.board.take(action)
         self._desk("action", action.value)
 
     def _fold(self, pending: dict[str, list[Record]], now_ms: int) -> None:
@@ -144,7 +143,7 @@ class City:
     def _take(self, outcome: Outcome) -> None:
         for case in outcome.cases:
             self.board.take(case)
-        for told in outcome.notifications:
+        for told in (*outcome.notifications, *outcome.decisions):
             self.board.take(told)
         for told in outcome.notifications:
             receipt = Receipt(

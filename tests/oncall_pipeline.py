@@ -38,12 +38,12 @@ BY = "p-001"
 class Told:
     """What the topics hold, as told to whoever reads them."""
 
-    def __init__(self, cases: list[bytes], notifications: list[bytes]) -> None:
-        self.cases, self.notifications = cases, notifications
+    def __init__(self, cases: list[bytes], notifications: list[bytes], decisions: list[bytes]) -> None:
+        self.cases, self.notifications, self.decisions = cases, notifications, decisions
 
     @property
     def all(self) -> Counter[bytes]:
-        return Counter([*self.cases, *self.notifications])
+        return Counter([*self.cases, *self.notifications, *self.decisions])
 
 
 class OnCallTopics:
@@ -158,10 +158,10 @@ class OnCallTopics:
 
     def told(self) -> Told:
         values: dict[str, list[bytes]] = {}
-        for name in (topics.CASES, topics.NOTIFICATIONS):
+        for name in (topics.CASES, topics.NOTIFICATIONS, topics.DECISIONS):
             found = self._do(read_all(self.broker, [self.prefix + name], PARTITIONS))
             values[name] = [record.value for record in found]
-        return Told(values[topics.CASES], values[topics.NOTIFICATIONS])
+        return Told(*values.values())
 
     def notifications(self) -> list[Notification]:
         return [Notification.parse(value) for value in self.told().notifications]
@@ -172,7 +172,7 @@ class OnCallTopics:
     def folded(self) -> tuple[Told, Counter[str], int]:
         """What the log comes to by itself; how many records of each topic count in it; and its newest tick."""
         found = self._do(read_all(self.broker, [self.prefix + topics.ONCALL_LOG], PARTITIONS))
-        reading, desk, told = Journal(), None, Told([], [])
+        reading, desk, told = Journal(), None, Told([], [], [])
         counted: Counter[str] = Counter()
         sources: set[tuple[Any, ...]] = set()
         for record in sorted(found, key=lambda record: record.offset):
@@ -192,6 +192,7 @@ class OnCallTopics:
                 outcome = desk.apply(entry)
                 told.cases += [case.value for case in outcome.cases]
                 told.notifications += [one.value for one in outcome.notifications]
+                told.decisions += [one.value for one in outcome.decisions]
         return told, counted, reading.clock or 0
 
     def has_begun(self) -> bool:

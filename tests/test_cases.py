@@ -241,6 +241,11 @@ def test_what_cannot_be_done_is_on_the_case_or_refused_and_stops_nothing():
     assert story.changes()[-2:] == ["02:11:00 refused notified", "02:12:00 acknowledged acknowledged"]
     reasons = [which for which, _ in story.refused]
     assert reasons == ["unknown_case", *["malformed"] * 5, "unknown_silence", "unknown_person"]
+    assert [(one.accepted, one.action.do, one.reason.en) for one in story.decisions] == [
+        (False, "ack", "there is no case flood-depth/F9/2024-05-04T02:10:00.000Z"),
+        (False, "lift", "there is no silence s1"),
+        (False, "silence", "nobody is not in the directory"),
+    ]
 
 
 def _silence(begin: str, end: str, **matcher) -> dict:
@@ -416,6 +421,10 @@ def test_a_silence_that_begins_under_way_stops_the_chain_and_lifting_it_begins_i
     story.at("02:45").expect("escalated blue flood-depth/F1 to cat")
     story.run(until="02:46")
     assert "02:15:00 silenced notified" in story.changes()
+    assert [(one.accepted, one.reason.en) for one in story.decisions] == [
+        (True, "in force until 2024-05-04T06:00:00.000Z"),
+        (True, "lifted: what still fires is told now"),
+    ]
 
 
 def test_no_silence_holds_back_red():

@@ -89,7 +89,7 @@ def fold(story: Timeline, entries: list[Entry], restarts: frozenset[int] = froze
         if number in restarts:
             desk = Desk.restore(desk.checkpoint(), story.routing, *story.settings)
         out = desk.apply(entry)
-        values += [message.value for message in (*out.cases, *out.notifications)]
+        values += [message.value for message in (*out.cases, *out.notifications, *out.decisions)]
         values += [f"{refusal.reason} {refusal.action}".encode() for refusal in out.rejected]
     return values
 

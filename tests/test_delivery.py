@@ -32,6 +32,7 @@ class Topics:
 
     def __init__(self, broker: str, prefix: str) -> None:
         self.broker, self.prefix = broker, prefix
+        self.took: list[float] = []  # s
 
     async def publish(self, told: Iterable[Notification], *others: bytes) -> None:
         await topics.ensure(self.broker, self.prefix, PARTITIONS, names=(*topics.ALL, *topics.ONCALL))
@@ -55,7 +56,8 @@ class Topics:
 
     @asynccontextmanager
     async def delivery(self, people: dict[str, Person]) -> AsyncIterator[Delivery]:
-        delivery, stop = Delivery(self.broker, people.get, prefix=self.prefix, channels=Channels()), asyncio.Event()
+        stop = asyncio.Event()
+        delivery = Delivery(self.broker, people.get, prefix=self.prefix, channels=Channels(), told=self.took.append)
         running = asyncio.create_task(delivery.run(stop))
         try:
             yield delivery
@@ -118,6 +120,7 @@ async def test_people_are_told_in_order_by_what_works_and_never_again(at: Topics
             assert len(hook.taken("ok")) == 21
             assert len(mails.taken) == 3
             assert max((await at.ends()).values()) == 1
+            assert len(at.took) == sum(one.status == "delivered" for one in await at.receipts())
 
 
 async def test_what_is_told_with_another_is_one_message_and_has_its_receipt(at: Topics) -> None:

@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
+from oncall_pipeline import START_MS, OnCallTopics
 from pipelines import ended, wait_for_line
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sensors.catalogue import Catalogue
 from sensors.quantities import KINDS
 from streams import topics
-from streams.child import Child, free_port
+from streams.child import Child, accepts, free_port
 from streams.metrics import Finder, Found, exposition, registry
 
 pytest_plugins = ["brokers"]
@@ -93,6 +94,42 @@ def test_a_worker_counts_what_was_published(embedded_broker: str, prefix: str, t
         assert value(now, "process_resident_memory_bytes") > 1e6
         assert value(now, "kapok_info", process="worker") == 1
         assert workers[0].stop() == 0
+
+
+def test_on_call_counts_what_is_open_and_who_was_told(embedded_broker: str, prefix: str, tmp_path: Path) -> None:
+    on, port = OnCallTopics(embedded_broker, prefix, tmp_path), free_port()
+    try:
+        with ended(on.start("--health", f"127.0.0.1:{port}")) as running:
+            on.until_ready(*running)
+            on.feed(START_MS, on.alert(on.gauges[0].id, 4, START_MS + 500), START_MS + 1000)
+            on.until(lambda: value(scraped(port), "kapok_oncall_cases") == 1, running)
+            now = scraped(port)
+            assert value(now, "kapok_oncall_working") == 1
+            on.until(lambda: value(scraped(port), "kapok_oncall_clock_seconds") == START_MS / 1000 + 1, running)
+            results = {one.labels["status"] for one in now["kapok_deliveries"].samples}
+            assert results == {"delivered", "failed", "gave_up"}  # from 0 on, so that the first one is a rise
+            assert value(now, "kapok_told_latency_seconds_count") == 0
+            assert value(now, "kapok_info", process="oncall") == 1
+            assert running[0].stop() == 0
+    finally:
+        on.close()
+
+
+def test_a_recording_that_goes_on_says_how_far_it_is(embedded_broker: str, prefix: str, tmp_path: Path) -> None:
+    gauge = next(sensor for sensor in Catalogue.shipped().sensors.values() if sensor.kind == "flood")
+    port = free_port()
+    where = ("--broker", embedded_broker, "--prefix", prefix)
+    asyncio.run(topics.ensure(embedded_broker, prefix))
+    command = [sys.executable, "-m", "streams", "record", *where, "--follow", "--health", f"127.0.0.1:{port}"]
+    command += ["--out", str(tmp_path / "capture.jsonl")]
+    with ended(Child("record", command, tmp_path / "record.log")) as running:
+        running[0].wait_for(lambda: accepts(port), 60)
+        while value(now := scraped(port), "kapok_recorded_records_total") < 100:
+            running[0].check()
+            asyncio.run(publish(embedded_broker, prefix, gauge.zone, gauge.id))
+        assert abs(value(now, "kapok_recorded_timestamp_seconds") - time.time()) < 3600
+        assert value(now, "kapok_info", process="record") == 1
+        assert running[0].stop() == 0
 
 
 def test_what_is_looked_up_is_of_the_moment() -> None:

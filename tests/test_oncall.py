@@ -32,6 +32,7 @@ from sensors.errors import InputError, RunError
 from streams import topics
 from streams.apache_kafka import ApacheKafka
 from streams.commands import app
+from streams.oncall.feed import TopicFeed
 from streams.oncall.files import Files
 from streams.oncall.players import Players
 from streams.oncall.process import OnCall
@@ -107,6 +108,53 @@ def test_an_alert_becomes_a_case_that_is_told_answered_and_closed(topics_of: OnC
         assert running[0].stop() == 0
     on.written["actions"] += 2
     on.assert_exact()
+
+
+def test_a_silence_and_its_end_say_what_was_decided_about_them(embedded: OnCallTopics) -> None:
+    """Also to the console, which shows what holds, whatever somebody has written to `actions`."""
+    on, site = embedded, embedded.gauges[0].id
+    asks = ("--site", site, "--for", "2h", "-m", "the gauge is being cleaned", "--lang", "en")
+    board = TopicFeed(on.broker, on.prefix, PARTITIONS, on.edition, None, None)  # type: ignore[arg-type]
+
+    def shown() -> set[str]:
+        async def read() -> set[str]:
+            ready = asyncio.Event()
+            following = asyncio.create_task(board.run(ready.set))
+            await ready.wait()
+            following.cancel()
+            await asyncio.wait({following})
+            return set(board.board.quiet)
+
+        return asyncio.run(read())
+
+    with ended(on.start()) as running:
+        on.until_ready(*running)
+        on.feed(START_MS)
+        refused = kapok(on, "silence", "--by", "p-999", *asks)
+        assert (refused.code, refused.stderr) == (2, "p-999 is not in the directory"), refused
+        done = kapok(on, "silence", "--by", BY, *asks)
+        assert done.code == 0, done.stderr
+        silence = done.stdout.split()[1]
+        assert shown() == {silence}
+        refused = kapok(on, "lift", "0b9c", "--by", BY, "--lang", "en")
+        assert (refused.code, refused.stderr) == (2, "there is no silence 0b9c"), refused
+        refused = kapok(on, "lift", silence, "--by", "p-999", "--lang", "zh")
+        assert (refused.code, refused.stderr) == (2, "p-999不在人员名册"), refused
+        assert shown() == {silence}
+        done = kapok(on, "lift", silence, "--by", BY, "--lang", "en")
+        assert (done.code, done.stdout.strip()) == (0, "lifted: what still fires is told now"), done
+        assert shown() == set()
+        assert running[0].stop() == 0
+    on.written["actions"] += 5
+    on.assert_exact()
+
+
+def test_a_silence_of_which_nobody_decides_is_not_said_to_hold(
+    embedded: OnCallTopics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["streams.commands.alerts"], "_WAIT_S", 0.5)
+    said = kapok(embedded, "silence", "--by", BY, "--site", embedded.gauges[0].id, "-m", "why")
+    assert (said.code, "is kapok oncall running?" in said.stderr) == (3, True), said
 
 
 def test_after_an_hour_without_on_call_the_first_are_told_and_have_their_time(embedded: OnCallTopics) -> None:

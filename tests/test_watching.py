@@ -23,6 +23,7 @@ from streams.broker_certificate import Certificate
 from streams.log_ends import LogEnds
 from streams.oncall.process import Files, OnCall
 from streams.outbox import Outbox
+from streams.recording import Recording
 from streams.worker_metrics import WorkerMetrics
 
 ROOT = Path(__file__).parent.parent
@@ -64,7 +65,7 @@ def exported() -> dict[str, set[str]]:
 
     oncall = asyncio.run(of_oncall())
     found: dict[str, set[str]] = {}
-    for registry in (worker.registry, archive.watch.registry, oncall):
+    for registry in (worker.registry, archive.watch.registry, oncall, Recording().registry):
         found |= series(registry)
     return found
 
@@ -181,6 +182,7 @@ WRONG: dict[str, dict[str, str | None]] = {
     "WorkersRestart": {f"process_start_time_seconds{{{W}}}": "0x10 1x10 2x10 3x10 4x20"},
     "ClockStopped": {f"kapok_ticks_total{{{W}}}": "0+10x30 300x30"},
     "Behind": {f'kapok_clock_timestamp_seconds{{{W},kind="flood",partition="0"}}': "0+10x30 300x30"},
+    "ClockAhead": {f'kapok_clock_timestamp_seconds{{{W},kind="flood",partition="0"}}': "0+10x30 330+10x30"},
     "LagGrows": {f"kapok_lag_records{PLACES[0]}": "10x20 10+500x40"},
     "AlertsNotAcknowledged": {f"kapok_acknowledged_total{{{W}}}": "0+50x30 1500x30"},
     "AlertsSlow": {f'kapok_alert_latency_seconds_bucket{{{W},le="1"}}': "0x60", f'kapok_alert_latency_seconds_bucket{{{W},le="10"}}': "0+10x60"},

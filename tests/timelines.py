@@ -22,6 +22,7 @@ from strategies import Scenario
 from alerts.alert import Source, iso
 from alerts.cases.action import Action
 from alerts.cases.case import Case
+from alerts.cases.decision import Decision
 from alerts.cases.desk import Desk
 from alerts.cases.entry import Entry, Outcome
 from alerts.cases.notification import Notification, Receipt
@@ -116,6 +117,7 @@ class Timeline:
         self.cases: list[Case] = []
         self.notifications: list[Notification] = []
         self.refused: list[tuple[str, str]] = []
+        self.decisions: list[Decision] = []
         self.entries: list[Entry] = []
         self._doings: list[tuple[int, int, Callable[[], None]]] = []
         self._counter = 0
@@ -218,6 +220,7 @@ class Timeline:
         out = self.desk.apply(self.entries[-1])
         self.cases += out.cases
         self.notifications += out.notifications
+        self.decisions += out.decisions
         self.refused += [(refusal.reason, refusal.detail) for refusal in out.rejected]
         if not self.silent_delivery:
             for one in [one for one in out.notifications if one.within is None]:

@@ -51,6 +51,13 @@ class Action(Message):
     until: Time | None = None
     lifts: Id | None = None
 
+    @property
+    def key(self) -> bytes:
+        """The record's key: of an action on a case its ``rule/site``, of a silence and its lift ``silence/<id>``."""
+        if self.case is not None:
+            return self.case.rpartition("/")[0].encode()
+        return f"silence/{self.lifts or self.id}".encode()
+
     @model_validator(mode="after")
     def _complete(self) -> Action:
         if self.do in ("silence", "maintenance"):

@@ -11,13 +11,15 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import ValidationError
 
+from alerts.alert import iso
 from alerts.cases.action import Action
 from alerts.cases.checkpoint import CheckpointState, decode, encode
+from alerts.cases.decision import Decision
 from alerts.cases.dossier import Dossier
 from alerts.cases.duty import LATE_MS, Duty
 from alerts.cases.entry import Entry, Outcome, Refusal
 from alerts.cases.episode import Episodes
-from alerts.cases.message import time_ms
+from alerts.cases.message import Words, time_ms
 from alerts.cases.notification import Receipt
 from alerts.cases.reasons import reason
 from alerts.cases.relations import DATA_MS, Relations
@@ -222,13 +224,14 @@ class Desk:
         known = self._duty.routing.knows(action.by)
         if action.do in ("silence", "maintenance", "lift"):
             if not known:
-                self._refuse(entry, "unknown_person", f"{action.by} is not in the directory", action)
+                self._refuse(entry, "unknown_person", action, at, by=action.by)
             elif action.do == "lift":
                 self._lift(entry, action, at)
             else:
                 self._duty.silences.all[action.id] = action
+                self._decide(action, True, at, reason("in_force", until=iso(action.until or 0)))
         elif d is None:
-            self._refuse(entry, "unknown_case", f"there is no case {action.case}", action)
+            self._refuse(entry, "unknown_case", action, at, case=action.case)
         elif not known:
             self._duty.record(d, "refused", at, reason("unknown_person", by=action.by), action=action)
         else:
@@ -237,15 +240,21 @@ class Desk:
 
     def _lift(self, entry: Entry, action: Action, at: int) -> None:
         if self._duty.silences.all.pop(action.lifts or "", None) is None:
-            self._refuse(entry, "unknown_silence", f"there is no silence {action.lifts}", action)
+            self._refuse(entry, "unknown_silence", action, at, silence=action.lifts)
             return
+        self._decide(action, True, at, reason("lifted"))
         for d in list(self.cases.values()):
             if d.silenced == action.lifts:
                 self._unsilence(d, at)
                 self._done(d)
 
-    def _refuse(self, entry: Entry, which: str, detail: str, action: Action) -> None:
-        self._duty.out.rejected.append(Refusal(entry, which, detail, action.id))
+    def _refuse(self, entry: Entry, which: str, action: Action, at: int, **values: Any) -> None:
+        words = reason(which, **values)
+        self._duty.out.rejected.append(Refusal(entry, which, words.en, action.id))
+        self._decide(action, False, at, words)
+
+    def _decide(self, action: Action, accepted: bool, at: int, words: Words) -> None:
+        self._duty.out.decisions.append(Decision(action=action, accepted=accepted, at=at, reason=words))
 
     def _receipt(self, entry: Entry, receipt: Receipt) -> None:
         """Of a notification, and of all that were told with it."""

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from alerts.alert import Source
 from alerts.cases.case import Case
+from alerts.cases.decision import Decision
 from alerts.cases.notification import Notification
 
 Kind = Literal["alert", "action", "receipt", "tick"]
@@ -37,15 +38,19 @@ class Refusal(NamedTuple):
 
 
 class Outcome:
-    """What ``Desk.apply`` gave rise to: records for ``cases`` and ``notifications``, in order, and what was refused."""
+    """What ``Desk.apply`` gave rise to: records for ``cases``, ``notifications`` and ``decisions``, in order, and what
+    was refused.
+    """
 
     def __init__(self) -> None:
         self.cases: list[Case] = []
         self.notifications: list[Notification] = []
+        self.decisions: list[Decision] = []
         self.rejected: list[Refusal] = []
 
     def add(self, later: Outcome) -> None:
         """Puts what came after it behind it."""
         self.cases += later.cases
         self.notifications += later.notifications
+        self.decisions += later.decisions
         self.rejected += later.rejected

@@ -70,6 +70,10 @@ _WORDS = {
     "closed_silenced": ("静默期间触发并解除", "it fired and was over while it was held back"),
     "already_closed": ("已结案，{by}的操作无效", "the case is closed: nothing was done for {by}"),
     "unknown_person": ("{by}不在人员名册", "{by} is not in the directory"),
+    "unknown_case": ("没有案件{case}", "there is no case {case}"),
+    "unknown_silence": ("没有静默或检修{silence}", "there is no silence {silence}"),
+    "in_force": ("已生效，至{until}", "in force until {until}"),
+    "lifted": ("已解除，仍在触发的随即通知", "lifted: what still fires is told now"),
 }
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from alerts.cases.action import Action
 from alerts.cases.case import Case
+from alerts.cases.decision import Decision
 from alerts.cases.message import Message
 from alerts.cases.notification import Notification, Receipt
 
 MESSAGES: dict[str, type[Message]] = {
     "action": Action,
     "case": Case,
+    "decision": Decision,
     "notification": Notification,
     "receipt": Receipt,
 }

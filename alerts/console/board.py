@@ -8,6 +8,7 @@ from typing import Any
 
 from alerts.cases.action import Action
 from alerts.cases.case import Case
+from alerts.cases.decision import Decision
 from alerts.cases.message import time_ms
 from alerts.cases.notification import Notification, Receipt
 from alerts.console.recent import Recent
@@ -44,8 +45,8 @@ class Board:
         self._listeners: list[Listener] = []
         self._swept_ms = 0
 
-    def take(self, message: Case | Notification | Receipt | Action | Body) -> None:
-        """One record's value; an alert as its decoded body."""
+    def take(self, message: Case | Notification | Receipt | Decision | Action | Body) -> None:
+        """One record's value; an alert as its decoded body. An action: one that was accepted."""
         match message:
             case Case():
                 self._take_case(message)
@@ -57,6 +58,9 @@ class Board:
                 self._take_entry("receipt", message)
                 for one in self._within.get(message.notification, ()):
                     self._take_entry("receipt", _of(message, one))
+            case Decision():
+                if message.accepted:
+                    self._take_action(message.action)
             case Action():
                 self._take_action(message)
             case _:

@@ -20,6 +20,7 @@ from rich.text import Text
 from alerts.alert import iso
 from alerts.cases.action import Action
 from alerts.cases.case import Case
+from alerts.cases.decision import Decision
 from alerts.levels import LEVEL_NAMES
 from alerts.message import LEVELS_ZH
 from sensors.errors import InputError, RunError
@@ -190,6 +191,7 @@ def silence(
     maintenance: Annotated[bool, typer.Option("--maintenance", help="Somebody works on these sites.")] = False,
     broker: BrokerOption = "127.0.0.1:9092",
     prefix: PrefixOption = "",
+    lang: LangOption = None,
 ) -> None:
     """Tell nobody of some alerts for a while; nothing holds back a call for help."""
     lasts = round(seconds(for_, "--for") * 1000)
@@ -200,8 +202,8 @@ def silence(
         do = "maintenance" if maintenance else "silence"
         return _action(do=do, by=by, at=now, matcher=matcher, since=now, until=now + lasts, text=text)
 
-    written = _write_action(broker, prefix, made)
-    Console(highlight=False).print(f"{written.do} {written.id} until {iso(written.until or 0)}", markup=False)
+    action, _ = _decided(broker, prefix, made, lang)
+    Console(highlight=False).print(f"{action.do} {action.id} until {iso(action.until or 0)}", markup=False)
 
 
 @app.command()
@@ -210,43 +212,52 @@ def lift(
     by: ByOption,
     broker: BrokerOption = "127.0.0.1:9092",
     prefix: PrefixOption = "",
+    lang: LangOption = None,
 ) -> None:
     """End a silence or a maintenance; what still fires is told then."""
-    _write_action(broker, prefix, lambda now: _action(do="lift", by=by, at=now, lifts=silence))
+    _, decision = _decided(broker, prefix, lambda now: _action(do="lift", by=by, at=now, lifts=silence), lang)
+    Console(highlight=False).print(getattr(decision.reason, _language(lang)), markup=False)
 
 
-def _write_action(broker: str, prefix: str, make: Callable[[int], Action]) -> Action:
+def _decided(
+    broker: str, prefix: str, make: Callable[[int], Action], lang: Lang | None
+) -> tuple[Action, Case | Decision]:
     """Writes one that is not about a case."""
-    from streams.oncall.actions import CaseDesk, actions, submit
+    from streams.oncall.actions import CaseDesk
 
-    async def write() -> Action:
-        async with CaseDesk(broker, prefix) as desk, actions(broker) as producer:
+    async def write() -> tuple[Action, Case | Decision | None]:
+        async with CaseDesk(broker, prefix) as desk:
             action = make(await desk.now_ms())
-            await submit(producer, prefix, action)
-            return action
+            return action, await desk.do(action, _WAIT_S)
 
-    return asyncio.run(write())
+    return _accepted(*asyncio.run(write()), lang)
 
 
 def _do(wanted: str, by: str, broker: str, prefix: str, json: bool, lang: Lang | None, **fields: Any) -> None:
     from streams.oncall.actions import CaseDesk, find
 
-    async def write() -> tuple[Action, Case | None]:
+    async def write() -> tuple[Action, Case | Decision | None]:
         async with CaseDesk(broker, prefix) as desk:
             case = find(await desk.cases(), wanted)
             action = _action(case=case.id, by=by, at=await desk.now_ms(), **fields)
             return action, await desk.do(action, _WAIT_S)
 
-    action, case = asyncio.run(write())
-    if case is None:
-        what = f"the {action.do} is written, and nothing was decided about it within {_WAIT_S:g} s"
-        raise RunError(f"{what}: is kapok oncall running? It will be when it is")
-    if case.change == "refused":
-        raise InputError(getattr(case.reason, _language(lang)))
+    _, case = _accepted(*asyncio.run(write()), lang)
+    assert isinstance(case, Case)
     if json:
         _write([case])
     else:
         Console(highlight=False).print(_line(case, _language(lang)), soft_wrap=True)
+
+
+def _accepted(action: Action, decided: Case | Decision | None, lang: Lang | None) -> tuple[Action, Case | Decision]:
+    """What was decided, if it was; InputError with the reason where it was refused."""
+    if decided is None:
+        what = f"the {action.do} is written, and nothing was decided about it within {_WAIT_S:g} s"
+        raise RunError(f"{what}: is kapok oncall running? It will be when it is")
+    if decided.change == "refused" if isinstance(decided, Case) else not decided.accepted:
+        raise InputError(getattr(decided.reason, _language(lang)))
+    return action, decided
 
 
 def _action(**fields: Any) -> Action:

@@ -48,7 +48,7 @@ def oncall(
     no_console: Annotated[bool, typer.Option("--no-console", help="Serve no console.")] = False,
     no_delivery: Annotated[bool, typer.Option("--no-delivery", help="Only decide; others tell people.")] = False,
     health: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Say at /health and /ready how it is.")
+        str | None, typer.Option(metavar="HOST:PORT", help="Say at /health, /ready and /metrics how it is.")
     ] = None,
 ) -> None:
     """Open a case for every alert, tell people until somebody answers, and serve the console, until stopped.

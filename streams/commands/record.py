@@ -19,8 +19,10 @@ from sensors.errors import InputError
 from sensors.quantities import KINDS
 from streams import topics
 from streams.commands.options import BrokerOption, PrefixOption, TokenFileOption, influx_token, time_ms
+from streams.health import served
 from streams.record import Progress as OnProgress
 from streams.record import record as record_topics
+from streams.recording import Recording
 
 _TOPICS = topics.EVERY
 
@@ -45,6 +47,10 @@ def record(
     bucket: Annotated[
         str, typer.Option(envvar="INFLUX_BUCKET", metavar="NAME", help="With --from-archive: as for kapok archive.")
     ] = "kapok",
+    health: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="With --follow: say at /health, /ready and /metrics how it is."),
+    ] = None,
     kind: Annotated[list[str] | None, typer.Option(help=f"With --from-archive, of {', '.join(KINDS)}.")] = None,
     zone: Annotated[list[str] | None, typer.Option(help="With --from-archive: only these zones.")] = None,
 ) -> None:
@@ -56,7 +62,7 @@ def record(
     so a replay of it gives what the rules say to these readings, not the bytes of the day.
     """
     if from_archive is not None:
-        given = {"--prefix": prefix, "--follow": follow, "--topic": topic}
+        given = {"--prefix": prefix, "--follow": follow, "--topic": topic, "--health": health}
         if wrong := [option for option, value in given.items() if value]:
             raise InputError(f"{wrong[0]} is for topics, and does not go with --from-archive")
         _record_archive(
@@ -65,6 +71,8 @@ def record(
         return
     if kind or zone:
         raise InputError("--kind and --zone go with --from-archive", hint="for topics there is --topic")
+    if health and not follow:
+        raise InputError("--health goes with --follow: without it, a recording ends by itself")
     names = topic or list(topics.READINGS)
     for name in names:
         if name not in _TOPICS:
@@ -75,17 +83,25 @@ def record(
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        return await record_topics(
-            broker,
-            out,
-            prefix=prefix,
-            names=names,
-            from_ms=from_ms,
-            until_ms=until_ms,
-            follow=follow,
-            stop=stop,
-            progress=progress,
-        )
+        recording = Recording()
+
+        def told(records: int, at_ms: int | None) -> None:
+            recording.progress(records, at_ms)
+            if progress is not None:
+                progress(records, at_ms)
+
+        async with served(health, recording.health, recording.registry):
+            return await record_topics(
+                broker,
+                out,
+                prefix=prefix,
+                names=names,
+                from_ms=from_ms,
+                until_ms=until_ms,
+                follow=follow,
+                stop=stop,
+                progress=told,
+            )
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with _bar(console) as progress:

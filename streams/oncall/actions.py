@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 
 from alerts.cases.action import Action
 from alerts.cases.case import Case
+from alerts.cases.decision import Decision
 from sensors.clock import CLOCK_KEY, read_ticks
 from sensors.connection import connection
 from sensors.errors import InputError, RunError
@@ -31,7 +32,8 @@ class CaseDesk:
     async def __aenter__(self) -> CaseDesk:
         async with topics.admin(self.broker) as client:
             there = await topics.counts(client, self.prefix)
-        if missing := [self.prefix + name for name in (topics.CASES_LAST, topics.ACTIONS) if name not in there]:
+        wanted = (topics.CASES_LAST, topics.ACTIONS, topics.DECISIONS)
+        if missing := [self.prefix + name for name in wanted if name not in there]:
             what = f"no topic {missing[0]} at {self.broker}"
             raise RunError(f"{what}: has kapok oncall run there, and is the --prefix right?")
         self._partitions = there[topics.CASES_LAST]
@@ -73,9 +75,9 @@ class CaseDesk:
                 for record in records:
                     yield Case.parse(record.value)
 
-    async def do(self, action: Action, seconds: float) -> Case | None:
-        """Writes an action on a case, and waits for what is decided about it; None where nothing is in that time."""
-        places = self._places(topics.CASES)
+    async def do(self, action: Action, seconds: float) -> Case | Decision | None:
+        """Writes an action, and waits for what is decided about it; None where nothing is in that time."""
+        places = [*self._places(topics.CASES), *self._places(topics.DECISIONS)]
         self._consumer.assign(places)
         for place, end in (await self._consumer.end_offsets(places)).items():
             self._consumer.seek(place, end)
@@ -83,9 +85,12 @@ class CaseDesk:
             await submit(producer, self.prefix, action)
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            for records in (await self._consumer.getmany(timeout_ms=round(left * 1000))).values():
+            for place, records in (await self._consumer.getmany(timeout_ms=round(left * 1000))).items():
                 for record in records:
-                    if (case := Case.parse(record.value)).action == action.id:
+                    if place.topic == self.prefix + topics.DECISIONS:
+                        if (decision := Decision.parse(record.value)).action.id == action.id:
+                            return decision
+                    elif (case := Case.parse(record.value)).action == action.id:
                         return case
         return None
 
@@ -109,13 +114,6 @@ def _listed(found: Sequence[Case]) -> str:
     return "one of " + ", ".join(sorted(case.key for case in found))
 
 
-def key(action: Action) -> bytes:
-    """The record's key: of an action on a case its ``rule/site``, of a silence ``silence/<id>``."""
-    if action.case is not None:
-        return action.case.rpartition("/")[0].encode()
-    return f"silence/{action.lifts or action.id}".encode()
-
-
 @contextlib.asynccontextmanager
 async def actions(broker: str) -> AsyncIterator[AIOKafkaProducer]:
     """A producer for actions."""
@@ -131,4 +129,4 @@ async def actions(broker: str) -> AsyncIterator[AIOKafkaProducer]:
 async def submit(producer: AIOKafkaProducer, prefix: str, action: Action) -> None:
     """Writes an action; returns once the broker has it."""
     with kafka_errors("the action was not written"):
-        await producer.send_and_wait(prefix + topics.ACTIONS, action.value, key(action))
+        await producer.send_and_wait(prefix + topics.ACTIONS, action.value, action.key)

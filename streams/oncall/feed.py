@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from alerts.cases.action import Action
 from alerts.cases.case import Case
+from alerts.cases.decision import Decision
 from alerts.cases.desk import Desk
 from alerts.cases.notification import Notification, Receipt
 from alerts.console.board import KEEP_MS, Board
@@ -39,12 +40,13 @@ _MESSAGES: dict[str, Callable[[bytes], Any]] = {
     topics.CASES_LAST: Case.parse,
     topics.NOTIFICATIONS: Notification.parse,
     topics.RECEIPTS: Receipt.parse,
-    topics.ACTIONS: Action.parse,
+    topics.DECISIONS: Decision.parse,
     topics.ALERTS: msgspec.json.decode,
     topics.LAST: msgspec.json.decode,
 }
-_READ_BACK = (topics.CASES, topics.NOTIFICATIONS, topics.RECEIPTS)  # over the time that the board keeps
-_FOLLOWED = (*_READ_BACK, topics.ACTIONS, topics.ALERTS)
+# Over the time that the board keeps.
+_READ_BACK = (topics.CASES, topics.NOTIFICATIONS, topics.RECEIPTS, topics.DECISIONS)
+_FOLLOWED = (*_READ_BACK, topics.ALERTS)
 _RECENT = 1_000  # records of each partition of readings that are read back, for the charts
 _BEHIND = 20_000  # records: so far behind, the readings in between are left out
 _READINGS_RECORDS, _RECORDS = 200, 500
@@ -161,7 +163,7 @@ class TopicFeed:
             elif record.value is not None:
                 try:
                     self._board.take(parse(record.value))
-                except (ValidationError, msgspec.DecodeError, KeyError) as error:  # an action that somebody made up
+                except (ValidationError, msgspec.DecodeError, KeyError) as error:
                     log.info("%s %d %d cannot be shown: %s", name, place.partition, record.offset, type(error).__name__)
 
     async def _follow_readings(self, consumer: AIOKafkaConsumer) -> None:

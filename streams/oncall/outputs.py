@@ -13,14 +13,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from alerts.cases.entry import Outcome
 from streams.reading import read_between
 from streams.takeover import mark
-from streams.topics import CASES, CASES_LAST, NOTIFICATIONS
+from streams.topics import CASES, CASES_LAST, DECISIONS, NOTIFICATIONS
 
-TOPICS = (CASES, NOTIFICATIONS)
+TOPICS = (CASES, NOTIFICATIONS, DECISIONS)
 Ends = dict[str, list[int]]  # topic → the offset after the last record, of each partition
 
 
 class Outputs:
-    """Sends what comes of an entry: each case change and each notification once.
+    """Sends what comes of an entry: each case change, notification and decision once.
 
     ``ends``: up to where the topics hold what was put out; what is put out later lies behind. ``before``: marks of what
     the last process put out after its last checkpoint; the fold comes to it once more, and it is not sent again.
@@ -53,6 +53,8 @@ class Outputs:
                 self._put(CASES_LAST, key, value)
             else:
                 self._lasts[key] = value
+        for decision in outcome.decisions:
+            self._put(DECISIONS, decision.action.key, decision.value)
 
     def caught_up(self) -> None:
         """The fold is where the last process was: nothing is there already from here on."""

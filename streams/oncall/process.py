@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Histogram
 
 from alerts.routes.directory import Person
 from sensors.errors import InputError, RunError
 from streams import health
 from streams.failure import as_run_error
-from streams.metrics import Finder, Found, registry
+from streams.metrics import SECONDS, Finder, Found, registry
 from streams.oncall.election import Election, standing
 from streams.oncall.files import Files
 from streams.oncall.producer import started
@@ -65,6 +65,12 @@ class OnCall:
         self._read()
         self._health_address, self._term, self._role = health, None, "starting"  # type: str | None, Term | None, str
         self._delivery: Delivery | None = None
+        self._telling = Histogram(
+            "kapok_told_latency_seconds",
+            "From the broker's timestamp of a notification until a channel had taken it.",
+            buckets=SECONDS,
+            registry=None,
+        )
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def health(self) -> Health:
@@ -86,6 +92,7 @@ class OnCall:
             counts = Counter(case.state for case in desk.cases.values()) if desk else Counter[str]()
             return {(state,): counts[state] for state in ("open", "notified", "acknowledged")} if desk else {}
 
+        own.register(self._telling)
         own.register(
             Finder(
                 [
@@ -161,7 +168,13 @@ class OnCall:
         from streams.delivery import Delivery  # here, because its channels take a while to import
 
         while not stop.is_set():
-            self._delivery = delivery = Delivery(self.broker, self._person, prefix=self.prefix, base_url=self._base_url)
+            self._delivery = delivery = Delivery(
+                self.broker,
+                self._person,
+                prefix=self.prefix,
+                base_url=self._base_url,
+                told=self._telling.observe,
+            )
             try:
                 await delivery.run(stop)
             except RunError:
