@@ -3,6 +3,13 @@
 import asyncio
 import sys
 
-from streams.broker.server import Broker
 
-asyncio.run(Broker(int(sys.argv[1])).serve())
+def main() -> None:
+    # kio imports hypothesis where there is one, for its own tests, which takes longer than all the rest.
+    sys.modules["hypothesis"] = None  # type: ignore[assignment]
+    from streams.broker.server import Broker
+
+    asyncio.run(Broker(int(sys.argv[1])).serve())
+
+
+main()
