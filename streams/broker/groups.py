@@ -42,11 +42,12 @@ class Group:
         name = name or f"member-{uuid.uuid4()}"
         protocols = {one.name: one.metadata for one in asked.protocols}
         session_s, rebalance_s = asked.session_timeout.total_seconds(), asked.rebalance_timeout.total_seconds()
-        if not all(protocols.keys() & one.protocols.keys() for one in self._members.values()):
+        others = [one.protocols for other, one in self._members.items() if other != name]
+        if not set(protocols).intersection(*others):
             raise Refused(ErrorCode.inconsistent_group_protocol)
         member = self._members.setdefault(name, _Member(session_s, rebalance_s, protocols))
         member.protocols = protocols
-        member.joined = joined = asyncio.get_running_loop().create_future()
+        member.joined = joined = member.joined or asyncio.get_running_loop().create_future()
         self._watch(name, None)
         self._gather()
         await joined
@@ -140,12 +141,13 @@ class Group:
         if not self._members:
             return
         self._leader = self._leader if self._leader in self._members else next(iter(self._members))
-        common = set.intersection(*(set(one.protocols) for one in self._members.values()))
-        self._protocol = next(name for name in self._members[self._leader].protocols if name in common)
+        preferred = self._members[self._leader].protocols
+        common = set(preferred).intersection(*(one.protocols for one in self._members.values()))
+        self._protocol = next(name for name in preferred if name in common)
         self._synced = asyncio.get_running_loop().create_future()
         for name, one in self._members.items():
             assert one.joined
             if not one.joined.done():
                 one.joined.set_result(None)
-            one.joined = None
+            one.joined, one.assignment = None, b""
             self._watch(name, one.session_s)
