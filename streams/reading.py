@@ -14,7 +14,7 @@ from streams.failure import kafka_errors
 from streams.patience import patient
 from streams.topics import REPLAY_RECORD_BYTES
 
-FETCH_MAX_WAIT_MS = 20  # the embedded broker does not wake a waiting fetch
+FETCH_MAX_WAIT_MS = 20  # partitions that are added wait for the fetch under way
 _POLL_MS = 100
 _STOP_S = 5.0
 

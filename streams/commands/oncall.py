@@ -62,7 +62,6 @@ def oncall(
     logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(logging.CRITICAL)
     # Where no broker answers at the start that is the message of the end.
     logging.getLogger("aiokafka").addFilter(lambda record: 'Unable connect to "' not in str(record.msg))
-    logging.getLogger("aiokafka.producer.sender").setLevel(logging.CRITICAL)  # of what the embedded broker lacks
     from streams import topics  # here, because these take a while to import
     from streams.oncall.files import Files
     from streams.oncall.process import OnCall

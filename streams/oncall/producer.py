@@ -1,4 +1,4 @@
-"""The producer of on-call: a lost answer has nothing written twice, where the broker can see to that."""
+"""The producer of on-call: a lost answer has nothing written twice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streams.topics import REJECTED_RECORD_BYTES
 
 
 async def started(broker: str) -> AIOKafkaProducer:
-    """Not idempotent at the embedded broker, which knows no such producers and loses no answer."""
-    made, _ = await producer.started(broker, max_request_size=REJECTED_RECORD_BYTES)
+    """An idempotent one that bears with a broker that is away."""
+    made = await producer.started(broker, max_request_size=REJECTED_RECORD_BYTES)
     patient(made.client)
     return made
