@@ -13,8 +13,8 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from sensors.record import partition_of
 
 _FULL = 20_000  # alerts not yet sent, above which the folds wait
-# Bytes of rejections, above which the folds wait. That can be some 200,000 of them, and a record with a megabyte of bad
-# readings gives twice as many.
+# Bytes of rejections, above which the folds wait. That is some 100,000 of them; a record with a megabyte of bad
+# readings can give five times as many.
 _MOST_BYTES = 100_000_000
 _TURN = 100  # records after which others have a turn
 
