@@ -1,4 +1,4 @@
-"""What was measured, as one object, as tables and as a picture."""
+"""What was measured, as one object and as tables."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
-from xml.sax.saxutils import escape
 
 from rich.console import Console
 from rich.table import Table
 
 from bench.contest import KAPOK, TITLES, Contest, Round
 
-_COURSES = {"packs": "packs of 500", "singles": "one reading per record"}
+COURSES = {"packs": "packs of 500", "singles": "one reading per record"}
 _LATENCY = {"kafka": "Apache Kafka", "embedded": "embedded broker"}
-_SCALES = {
+SCALES = {
     "sensors": "sensors; packs of up to 500",
     "partitions": "partitions, through Apache Kafka, one worker",
     "pack": "readings a pack",
@@ -118,7 +117,7 @@ def show(console: Console, report: Report) -> None:
     console.print(f"{on['cores']} cores ({on['cpu']}), {on['memory_gb']} GB, {on['system']}, Python {on['python']}")
     if "throughput" in report:
         console.print(f"median (min–max) of {report['rounds']} rounds; CPU a reading, all threads of the contestant")
-        for course in _COURSES:
+        for course in COURSES:
             console.print(_throughput_table(report, course))
         for name, why in report["missing"].items():
             console.print(f"missing: {TITLES[name]}: {why}", style="yellow", markup=False, soft_wrap=True)
@@ -134,7 +133,7 @@ def show(console: Console, report: Report) -> None:
         table.add_row("a day of 43 million readings", f"{report['replay']['day_of_city_s']:.1f} s")
         console.print(table)
     if "scaling" in report:
-        for name, title in _SCALES.items():
+        for name, title in SCALES.items():
             table = Table(title, "readings/s", title_justify="left")
             for at, rate in report["scaling"][name].items():
                 table.add_row(f"{int(at):,}", f"{rate:,.0f}")
@@ -147,7 +146,7 @@ def show(console: Console, report: Report) -> None:
 
 
 def _throughput_table(report: Report, course: str) -> Table:
-    table = Table(_COURSES[course], "readings/s", "kapok ÷ it", "CPU µs", "peak MB")
+    table = Table(COURSES[course], "readings/s", "kapok ÷ it", "CPU µs", "peak MB")
     for name, title in TITLES.items():
         if course in report["throughput"].get(name, {}):
             table.add_row(title, *_cells(report, name, course))
@@ -179,48 +178,6 @@ def _latency_table(latency: Report) -> Table:
 def _waits(of: Mapping[str, float]) -> Sequence[str]:
     waits = [f"{of[field]:.1f}" for field in ("p50", "p99", "max")]
     return [f"{of['sent_per_s']:,.0f}", *waits, f"{of['alerts']:,.0f}"]
-
-
-def svg(report: Report) -> str:
-    """A picture of the throughput: a bar for each contestant's median, a line from its slowest to its fastest round."""
-    left, width, bar, gap = 250, 420, 16, 8
-    lines: list[str] = []
-    y = 26
-    for course, heading in _COURSES.items():
-        rates = {name: by[course] for name, by in report["throughput"].items() if course in by}
-        if not rates:
-            continue
-        most = max(report["spread"][name][course][1] for name in rates) or 1.0
-        lines.append(f'<text class="h" x="12" y="{y}">{heading}: readings a second</text>')
-        y += 14
-        for name, rate in sorted(rates.items(), key=lambda pair: -pair[1]):
-            low, high = (left + width * value / most for value in report["spread"][name][course])
-            middle, kind = y + bar / 2, "own" if name.startswith(KAPOK) else "peer"
-            ratio = report["ratios"].get(name, {}).get(course)
-            told = _short(rate) + (f"  ({ratio:.1f}×)" if ratio and kind == "peer" else "")
-            lines.append(f'<text class="n" x="{left - 8}" y="{y + 12}">{escape(TITLES[name])}</text>')
-            lines.append(f'<rect class="{kind}" x="{left}" y="{y}" width="{width * rate / most:.1f}" height="{bar}"/>')
-            lines.append(f'<path class="s" d="M{low:.1f} {middle}H{high:.1f}"/>')
-            lines.append(f'<text x="{high + 8:.1f}" y="{y + 12}">{told}</text>')
-            y += bar + gap
-        y += 26
-    on = report["machine"]
-    about = (
-        f"median of {report['rounds']} rounds; line: slowest to fastest; (kapok ÷ it); one worker, {on['cores']} cores"
-    )
-    lines.append(f'<text class="f" x="12" y="{y - 8}">{escape(about)}</text>')
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 800 {y + 4}" font-family="sans-serif" font-size="13">'
-    return "\n".join([head, _STYLE, f'<rect class="b" width="800" height="{y + 4}"/>', *lines, "</svg>\n"])
-
-
-_STYLE = (
-    "<style>.b{fill:#fff}text{fill:#222}.h{font-weight:bold}.n{text-anchor:end}.f{font-size:11px;fill:#666}"
-    ".own{fill:#c0392b}.peer{fill:#9aa5b1}.s{stroke:#222;stroke-width:1.5;fill:none}</style>"
-)
-
-
-def _short(rate: float) -> str:
-    return f"{rate / 1e6:.2f} M" if rate >= 1e6 else f"{rate / 1e3:.0f} k" if rate >= 1e4 else f"{rate / 1e3:.1f} k"
 
 
 def _first(path: str, field: str) -> str | None:

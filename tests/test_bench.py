@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from bench import contest, course, data, report
+from bench import contest, course, data, plots, report
 from bench.contest import KAPOK, Contest, Round, Seen
 from bench.course import Course
 from bench.peers import PEERS
@@ -83,7 +83,7 @@ def test_tables_and_picture_name_all_contestants() -> None:
         "2 missing",
     ):
         assert told in text
-    picture = ElementTree.fromstring(report.svg(found))
+    picture = ElementTree.fromstring(plots.svg(found))
     words = " ".join("".join(element.itertext()) for element in picture.iter())
     assert "Quix Streams" in words
     assert "(2.5×)" in words
@@ -94,7 +94,7 @@ def test_every_contestant_that_ran_has_a_row_and_a_bar() -> None:
     console = Console(record=True, width=200)
     report.show(console, found)
     text = console.export_text()
-    picture = ElementTree.fromstring(report.svg(found))
+    picture = ElementTree.fromstring(plots.svg(found))
     labels = [element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")]
     for title in contest.TITLES.values():
         assert text.count(f"│ {title} ") == 2
@@ -160,8 +160,19 @@ def test_without_its_folder_the_command_says_where_to_run_it(monkeypatch: pytest
         command.bench()
 
 
-def test_a_picture_needs_throughput() -> None:
-    with pytest.raises(InputError, match="no throughput"):
+def test_the_picture_of_scaling_has_a_curve_for_each_thing_that_grows() -> None:
+    found = {"machine": report.machine(), "rounds": 5}
+    found["scaling"] = {name: {"1": 1.5e6, "10": 3e6, "1000": 2e6} for name in report.SCALES}
+    picture = ElementTree.fromstring(plots.svg(found))
+    labels = [element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert {report.SCALES[name] for name in ("sensors", "partitions", "pack")} <= set(labels)
+    assert labels.count("1,000") == len(report.SCALES)
+    assert labels.count("3.00 M") == 3
+    assert "30.00 M" in labels  # of rules: each reading goes through ten of them
+
+
+def test_a_picture_needs_something_to_draw() -> None:
+    with pytest.raises(InputError, match="nothing to draw"):
         command.bench(only=[command.Section.replay], plot=Path("picture.svg"))
 
 

@@ -32,7 +32,7 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Of each measurement; what is told are medians.")] = 5,
     json: ReportOption = False,
     only: Annotated[list[Section] | None, typer.Option(help="Only this part; may be given several times.")] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="F.svg", help="Where a picture of the throughput goes.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="F.svg", help="Where a picture of it goes.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="So little of it that the figures mean nothing.")] = False,
 ) -> None:
     """Measures kapok against Kafka Streams, Flink, Faust, Quix Streams and Bytewax; about an hour for all of it.
@@ -43,8 +43,8 @@ def bench(
     if not (_ROOT / "bench/run.py").is_file():
         raise RunError("the measurements are not part of the package: run this in a clone of the repository (bench/)")
     sections = {section.value for section in only or Section}
-    if plot is not None and "throughput" not in sections:
-        raise InputError("--plot: there is no throughput to draw", hint="leave out --only, or add --only throughput")
+    if plot is not None and not sections & {Section.throughput.value, Section.scaling.value}:
+        raise InputError("--plot: there is nothing to draw", hint="add --only throughput or --only scaling")
     if plot is not None and not plot.parent.is_dir():
         raise InputError(f"--plot: the folder {plot.parent} does not exist", hint="make it first")
     from streams.apache_kafka import missing
@@ -56,16 +56,16 @@ def bench(
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # brokers come and go here
     if str(_ROOT) not in sys.path:
         sys.path.append(str(_ROOT))
-    run, reports = importlib.import_module("bench.run"), importlib.import_module("bench.report")
+    run, reports, plots = (importlib.import_module(f"bench.{name}") for name in ("run", "report", "plots"))
     stderr = Console(stderr=True, highlight=False, soft_wrap=True)
     report = run.run(sections, rounds, quick, lambda text: stderr.print(text, markup=False))
     if json:
         sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
     else:
         reports.show(Console(highlight=False), report)
-    if plot is not None and "throughput" in report:
+    if plot is not None and ("throughput" in report or "scaling" in report):
         try:
-            plot.write_text(reports.svg(report))
+            plot.write_text(plots.svg(report))
         except OSError as error:
             raise InputError(f"--plot: cannot write: {error.strerror}", file=plot) from error
     if failed := report.get("failed"):
