@@ -11,7 +11,9 @@
 /* ---- tables of texts ---- */
 
 typedef struct {
-    PyObject *texts; /* a tuple of bytes: text i has the number i */
+    byte *text;      /* all of them, one after the other: they are looked at in their order, more often than not */
+    size_t *starts;  /* of each in `text`, and where the last one ends */
+    Py_ssize_t count;
     uint32_t *slots; /* number + 1, 0: free */
     uint64_t mask;
     Py_ssize_t longest;
@@ -33,11 +35,18 @@ hash(const byte *at, Py_ssize_t size)
     return h ^ h >> 29;
 }
 
+static Span
+text_of(const Table *table, Py_ssize_t number)
+{
+    return (Span){table->text + table->starts[number],
+                  (Py_ssize_t)(table->starts[number + 1] - table->starts[number])};
+}
+
 static int
 same(const Table *table, Py_ssize_t number, const byte *at, Py_ssize_t size)
 {
-    PyObject *text = PyTuple_GET_ITEM(table->texts, number);
-    return PyBytes_GET_SIZE(text) == size && memcmp(PyBytes_AS_STRING(text), at, (size_t)size) == 0;
+    Span text = text_of(table, number);
+    return text.size == size && memcmp(text.at, at, (size_t)size) == 0;
 }
 
 /* The number of a text, -1: it is not in the table. */
@@ -53,45 +62,60 @@ find(const Table *table, const byte *at, Py_ssize_t size)
 }
 
 static int
-make_table(Table *table, PyObject *texts)
+make_table(Table *table, PyObject *sequence)
 {
-    table->texts = PySequence_Tuple(texts);
-    if (table->texts == NULL)
+    PyObject *texts = PySequence_Tuple(sequence);
+    if (texts == NULL)
         return -1;
-    Py_ssize_t count = PyTuple_GET_SIZE(table->texts);
+    Py_ssize_t count = table->count = PyTuple_GET_SIZE(texts);
+    size_t length = 0;
+    int result = -1;
     if (count > (1 << 30)) {
         PyErr_SetString(PyExc_ValueError, "too many texts");
-        return -1;
+        goto done;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (!PyBytes_Check(PyTuple_GET_ITEM(texts, i))) {
+            PyErr_SetString(PyExc_TypeError, "texts are bytes");
+            goto done;
+        }
+        length += (size_t)PyBytes_GET_SIZE(PyTuple_GET_ITEM(texts, i));
     }
     for (table->mask = 8; table->mask < 3 * (uint64_t)count; table->mask *= 2)
         ;
     table->slots = PyMem_Calloc(table->mask, sizeof(uint32_t));
-    if (table->slots == NULL) {
+    table->starts = PyMem_Calloc((size_t)count + 1, sizeof(size_t));
+    table->text = PyMem_Malloc(length + 1);
+    if (table->slots == NULL || table->starts == NULL || table->text == NULL) {
         PyErr_NoMemory();
-        return -1;
+        goto done;
     }
     table->mask--;
     for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *text = PyTuple_GET_ITEM(table->texts, i);
-        if (!PyBytes_Check(text)) {
-            PyErr_SetString(PyExc_TypeError, "texts are bytes");
-            return -1;
-        }
+        PyObject *text = PyTuple_GET_ITEM(texts, i);
         Py_ssize_t size = PyBytes_GET_SIZE(text);
-        uint64_t slot = hash((const byte *)PyBytes_AS_STRING(text), size) & table->mask;
+        const byte *at = memcpy(table->text + table->starts[i], PyBytes_AS_STRING(text), (size_t)size);
+        table->starts[i + 1] = table->starts[i] + (size_t)size;
+        uint64_t slot = hash(at, size) & table->mask;
         while (table->slots[slot])
             slot = (slot + 1) & table->mask;
         table->slots[slot] = (uint32_t)i + 1;
         table->longest = size > table->longest ? size : table->longest;
     }
-    return 0;
+    result = 0;
+done:
+    Py_DECREF(texts);
+    return result;
 }
 
 static void
 free_table(Table *table)
 {
-    Py_CLEAR(table->texts);
+    PyMem_Free(table->text);
+    PyMem_Free(table->starts);
     PyMem_Free(table->slots);
+    table->text = NULL;
+    table->starts = NULL;
     table->slots = NULL;
 }
 
@@ -164,9 +188,66 @@ channel_of(const Table *names, Span bn, Span n, Py_ssize_t last)
     }
     if (n.at == NULL)
         return -1;
-    if (last + 1 < PyTuple_GET_SIZE(names->texts) && same(names, last + 1, n.at, n.size))
+    if (last + 1 < names->count && same(names, last + 1, n.at, n.size))
         return last + 1;
     return find(names, n.at, n.size);
+}
+
+static int
+begins(const byte *p, const byte *text, Py_ssize_t size)
+{
+    uint64_t one, other;
+    if (size < 8)
+        return memcmp(p, text, (size_t)size) == 0;
+    for (Py_ssize_t i = 0;; i = i + 16 <= size ? i + 8 : size - 8) { /* the last eight overlap those before them */
+        memcpy(&one, p + i, 8);
+        memcpy(&other, text + i, 8);
+        if (one != other)
+            return 0;
+        if (i == size - 8)
+            return 1;
+    }
+}
+
+#define HEAD "{\"n\":\""
+#define TIME "\",\"t\":"
+#define VALUE "\",\"v\":"
+#define LEAST (sizeof HEAD + sizeof VALUE + 1) /* bytes of an entry, its name left out: {"n":"","v":1} */
+
+/* What a gateway writes more often than not: the entry of this name, with nothing in it but time and value or the value
+   alone, and no spaces. Gives where it ends; NULL: it is another. */
+static const byte *
+usual(Span name, const byte *p, const byte *end, double *t, double *v)
+{
+    if (end - p < (Py_ssize_t)LEAST + name.size || memcmp(p, HEAD, sizeof HEAD - 1) != 0)
+        return NULL;
+    p += sizeof HEAD - 1;
+    if (!begins(p, name.at, name.size))
+        return NULL;
+    p += name.size;
+    if (memcmp(p, VALUE, sizeof VALUE - 1) == 0) {
+        p += sizeof VALUE - 1;
+    } else {
+        if (memcmp(p, TIME, sizeof TIME - 1) != 0)
+            return NULL;
+        p = number(p + sizeof TIME - 1, end, t);
+        if (p == NULL || end - p < (Py_ssize_t)sizeof VALUE - 2 || memcmp(p, VALUE + 1, sizeof VALUE - 2) != 0)
+            return NULL;
+        p += sizeof VALUE - 2;
+    }
+    p = number(p, end, v);
+    return p != NULL && p < end && *p == '}' ? p + 1 : NULL;
+}
+
+/* Whether an entry of this time, in s, is absolute and finite; its time in ms. */
+static int
+in_ms(double seconds, int64_t *time)
+{
+    if (!(seconds >= ABSOLUTE_FROM) || !isfinite(seconds))
+        return 0;
+    double ms = seconds * 1000.0;
+    *time = ms >= END_OF_TIME ? END_OF_TIME : (int64_t)rint(ms);
+    return 1;
 }
 
 const byte *
@@ -185,6 +266,19 @@ scan_pack(const Scanner *scanner, Py_ssize_t zone, const byte *p, const byte *en
         Span n = {NULL, 0}, u = {NULL, 0};
         double t = 0.0, v = 0.0;
         int seen = 0;
+        const byte *after = NULL;
+        if (scanner != NULL && channel >= 0 && channel + 1 < scanner->names.count && !bn.size && bu.at == NULL)
+            after = usual(text_of(&scanner->names, channel + 1), p, end, &t, &v);
+        if (after != NULL) {
+            channel++;
+            if (!in_ms(bt + t, &rows->time[rows->count]) || scanner->zone_of[channel] != zone)
+                return NULL;
+            rows->channel[rows->count] = channel;
+            rows->value[rows->count++] = v;
+            p = after;
+            goto next;
+        }
+        t = v = 0.0;
         if (p == end || *p++ != '{')
             return NULL;
         do {
@@ -227,11 +321,8 @@ scan_pack(const Scanner *scanner, Py_ssize_t zone, const byte *p, const byte *en
         if (seen & (N | T | U | V | VB)) { /* else it only sets base fields */
             if (!(seen & V) == !(seen & VB))
                 return NULL;
-            double seconds = bt + t;
-            if (!(seconds >= ABSOLUTE_FROM) || !isfinite(seconds))
+            if (!in_ms(bt + t, &rows->time[rows->count]))
                 return NULL;
-            double ms = seconds * 1000.0;
-            rows->time[rows->count] = ms >= END_OF_TIME ? END_OF_TIME : (int64_t)rint(ms);
             if (scanner != NULL) {
                 Span unit = u.at != NULL ? u : bu;
                 if (seen & VB && !scanner->truths)
@@ -251,6 +342,7 @@ scan_pack(const Scanner *scanner, Py_ssize_t zone, const byte *p, const byte *en
             }
             rows->count++;
         }
+    next:
         p = spaces(p, end);
         if (p == end)
             return NULL;
@@ -287,7 +379,7 @@ scanner_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     numbers = PySequence_Tuple(zone_of);
     if (numbers == NULL)
         goto failed;
-    Py_ssize_t count = PyTuple_GET_SIZE(self->names.texts);
+    Py_ssize_t count = self->names.count;
     if (PyTuple_GET_SIZE(numbers) != count) {
         PyErr_SetString(PyExc_ValueError, "a zone for each name is needed");
         goto failed;
@@ -328,22 +420,18 @@ scanner_dealloc(Scanner *self)
 static PyObject *
 scan_spans(const Scanner *self, const Span *spans, Py_ssize_t count, PyObject *stamps)
 {
-    PyObject *sizes = PyBytes_FromStringAndSize(NULL, count * 8), *result = NULL;
-    Rows rows = {NULL, NULL, NULL, 0};
-    if (sizes == NULL)
-        return NULL;
-    int64_t *size_of = (int64_t *)PyBytes_AS_STRING(sizes);
     Py_ssize_t text = 0;
     for (Py_ssize_t i = 0; i < count; i++)
         text += spans[2 * i + 1].size;
-    size_t most = (size_t)(text / SHORTEST_READING + 1);
-    rows.channel = PyMem_Malloc(most * 8);
-    rows.time = PyMem_Malloc(most * 8);
-    rows.value = PyMem_Malloc(most * 8);
-    if (rows.channel == NULL || rows.time == NULL || rows.value == NULL) {
-        PyErr_NoMemory();
+    Py_ssize_t most = (text / SHORTEST_READING + 1) * 8;
+    PyObject *result = NULL, *sizes = PyBytes_FromStringAndSize(NULL, count * 8);
+    PyObject *channels = PyBytes_FromStringAndSize(NULL, most), *times = PyBytes_FromStringAndSize(NULL, most),
+             *values = PyBytes_FromStringAndSize(NULL, most);
+    if (sizes == NULL || channels == NULL || times == NULL || values == NULL)
         goto done;
-    }
+    int64_t *size_of = (int64_t *)PyBytes_AS_STRING(sizes);
+    Rows rows = {(int64_t *)PyBytes_AS_STRING(channels), (int64_t *)PyBytes_AS_STRING(times),
+                 (double *)PyBytes_AS_STRING(values), 0};
     PyThreadState *state = text >= RELEASE_FROM ? PyEval_SaveThread() : NULL;
     Py_ssize_t zone = -1;
     for (Py_ssize_t i = 0; i < count; i++) {
@@ -366,13 +454,14 @@ scan_spans(const Scanner *self, const Span *spans, Py_ssize_t count, PyObject *s
     }
     if (state != NULL)
         PyEval_RestoreThread(state);
-    result = Py_BuildValue("OOy#y#y#", stamps, sizes, rows.channel, rows.count * 8, rows.time, rows.count * 8,
-                           rows.value, rows.count * 8);
+    if (_PyBytes_Resize(&channels, rows.count * 8) == 0 && _PyBytes_Resize(&times, rows.count * 8) == 0 &&
+        _PyBytes_Resize(&values, rows.count * 8) == 0)
+        result = PyTuple_Pack(5, stamps, sizes, channels, times, values);
 done:
-    PyMem_Free(rows.channel);
-    PyMem_Free(rows.time);
-    PyMem_Free(rows.value);
-    Py_DECREF(sizes);
+    Py_XDECREF(sizes);
+    Py_XDECREF(channels);
+    Py_XDECREF(times);
+    Py_XDECREF(values);
     return result;
 }
 
