@@ -16,17 +16,20 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from faust.types import TP
 from pipelines import Files, Replaying, assert_same, drawn, ended, read_all, start_worker, wait_for_line, write
 
 from alerts.edition import Edition
 from alerts.fold import Fold
 from sensors.clock import CLOCK_KEY, tick
+from sensors.connection import connection
 from sensors.errors import RunError
 from streams import topics, transport
 from streams.apache_kafka import ApacheKafka, missing
 from streams.child import Child
 from streams.consumer_thread import ConsumerThread
 from streams.embedded_broker import EmbeddedBroker
+from streams.outbox import Outbox
 from streams.partition import Partition
 from streams.prefetch import Prefetched
 from streams.worker import Worker
@@ -174,6 +177,37 @@ async def test_runs_that_get_lost_are_read_again(broker: str, prefix: str, files
     replaying = Replaying(files, broker, prefix, 1000)
     async with Running(files, broker, prefix) as running:
         await running.with_replay(replaying)
+
+
+async def test_no_more_is_taken_than_the_folds_keep_up_with(
+    embedded_broker: str, prefix: str, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While they stand still the backlog stays in Kafka."""
+    may_go_on, made, to_message = asyncio.Event(), Counter[str](), transport.Consumer._to_message
+    room, folding = Outbox.room, asyncio.Event()
+
+    def counting(self: transport.Consumer, tp: Any, runs: Any) -> Any:
+        made[tp.topic.removeprefix(prefix)] += 1
+        return to_message(self, tp, runs)
+
+    async def full(self: Outbox) -> None:
+        folding.set()
+        await may_go_on.wait()
+        await room(self)
+
+    monkeypatch.setattr(transport.Consumer, "_to_message", counting)
+    monkeypatch.setattr(Outbox, "room", full)
+    producer = AIOKafkaProducer(**connection(embedded_broker))
+    async with Running(files, embedded_broker, prefix) as running, producer as one:
+        for second in range(40):
+            for kind in ("flood", "rain"):
+                await one.send_and_wait(f"{prefix}readings.{kind}", tick(second * 1000), CLOCK_KEY, partition=0)
+            await asyncio.wait_for(folding.wait(), 60)
+            await asyncio.sleep(0.02)
+        assert made == {"readings.flood": 3, "readings.rain": 3}  # one that is folded, and two that wait
+        may_go_on.set()
+        while {running.worker.starts()[TP(f"{prefix}readings.{kind}", 0)] for kind in ("flood", "rain")} != {40}:
+            await asyncio.sleep(0.05)
 
 
 async def test_an_error_in_the_fold_ends_the_worker_and_loses_nothing(
