@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import signal
 import sys
 from pathlib import Path
@@ -17,7 +15,6 @@ from streams.frames import read_into_buffers
 from streams.worker import STUCK_S, Worker
 
 _SWITCH_S = 0.0005  # one thread folds, another unpacks: by default each would wait 5 ms for its turn
-_M_MMAP_THRESHOLD, _LARGE = -3, 256 * 1024  # glibc's mallopt(3), bytes
 
 
 def run_worker(
@@ -39,7 +36,6 @@ def run_worker(
     still for ``stuck_s``.
     """
     sys.setswitchinterval(_SWITCH_S)
-    _give_back_large_blocks()
     read_into_buffers()
     edition = Edition.read(rules, sites)
 
@@ -55,11 +51,3 @@ def run_worker(
             await worker.run(stop)
 
     asyncio.run(main())
-
-
-def _give_back_large_blocks() -> None:
-    """What was fetched goes back to the system when it is done with. Else glibc soon takes it from its heap, between
-    small things that last, and under a flood of bad readings the heap grows and grows.
-    """
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
