@@ -21,16 +21,16 @@ from services.influxdb import BUCKET, ORG, TOKEN, InfluxDB, influxd  # noqa: E40
 READINGS = f"{BUCKET}-readings"
 
 
-def database(folder: Path, niceness: int = 0) -> InfluxDB:
+def database(folder: Path, *, aside: bool = False) -> InfluxDB:
     """One that runs, and that keeps readings of any time; RunError where there is no server.
 
-    ``niceness``: how much it gives way to others, where they would have a machine of their own.
+    ``aside``: it gives way to all others, which would have a machine of their own.
     """
     server = influxd()
     if server is None:
         raise RunError("no influxd: tests/services/install-influxd.sh builds one")
     folder.mkdir()
-    found = InfluxDB(server, folder, niceness=niceness)
+    found = InfluxDB(server, folder, aside=aside)
     found.start()
     found.set_up()
     found.add_bucket(READINGS, 0)

@@ -26,12 +26,13 @@ def influxd() -> Path | None:
 class InfluxDB:
     """Keeps its data in ``folder``, so what was written survives ``stop`` and ``start``."""
 
-    def __init__(self, server: Path, folder: Path, port: int | None = None, niceness: int = 0) -> None:
+    def __init__(self, server: Path, folder: Path, port: int | None = None, *, aside: bool = False) -> None:
+        """``aside``: it runs where nobody else wants to."""
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._folder = folder
         self._command = [
-            *(("nice", "-n", str(niceness)) if niceness else ()),
+            *(("chrt", "--idle", "0") if aside else ()),
             server,
             *("--bolt-path", folder / "influxd.bolt", "--sqlite-path", folder / "influxd.sqlite"),
             *("--engine-path", folder / "engine", "--http-bind-address", f"127.0.0.1:{self.port}"),
