@@ -32,7 +32,7 @@ def run(sections: Collection[str], rounds: int, quick: bool, said: Callable[[str
         return {"latency_ms": latency.latency(_LATENCY_S, rounds, said=said)}
 
     def replay() -> Report:
-        said("replaying an afternoon of a large city")
+        said("replaying hours of a large city's day")
         return {"replay": scaling.replay(sizes.hours, rounds)}
 
     def growth() -> Report:
