@@ -193,6 +193,7 @@ channel_of(const Table *names, Span bn, Span n, Py_ssize_t last)
     return find(names, n.at, n.size);
 }
 
+/* Whether the text is there, eight bytes at a time; so many can be read. */
 static int
 begins(const byte *p, const byte *text, Py_ssize_t size)
 {
@@ -212,7 +213,7 @@ begins(const byte *p, const byte *text, Py_ssize_t size)
 #define HEAD "{\"n\":\""
 #define TIME "\",\"t\":"
 #define VALUE "\",\"v\":"
-#define LEAST (sizeof HEAD + sizeof VALUE + 1) /* bytes of an entry, its name left out: {"n":"","v":1} */
+#define LEAST (sizeof HEAD + sizeof VALUE + 1) /* bytes of an entry with what follows it, its name left out: {"n":"","v":1}] */
 
 /* What a gateway writes more often than not: the entry of this name, with nothing in it but time and value or the value
    alone, and no spaces. Gives where it ends; NULL: it is another. */

@@ -136,7 +136,7 @@ class Consumer(stock.Consumer):
         """Hands over what comes until told to stop; Faust's own makes four tasks for each event."""
         while not (self.should_stop or fetcher.should_stop):
             async for tp, message in self.getmany(timeout=_WAIT_S):
-                if self.app.flow_control.is_active():  # and the topic has room, or nothing had been taken of it
+                if self.app.flow_control.is_active():  # then it does not wait: the topic has room, see _wanted
                     await self.callback(message)
                 else:
                     await self.wait_first(self.callback(message), self.suspend_flow.wait())
