@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
@@ -198,6 +198,15 @@ def test_the_folder_says_who_may_come(secured_kafka: Secured, monkeypatch: pytes
     asyncio.run(write(secured_kafka.address, "readings.crowd"))
 
 
+async def first_tick(broker: str, partition: int) -> None:
+    """Waits until the clock has begun in this partition of the flood gauges."""
+    place = TopicPartition("readings.flood", partition)
+    async with AIOKafkaConsumer(**connection(broker), auto_offset_reset="earliest") as consumer:
+        consumer.assign([place])
+        while (await asyncio.wait_for(consumer.getone(), 60)).key != CLOCK_KEY:
+            pass
+
+
 async def test_the_work_goes_on_and_a_forged_clock_moves_nothing(
     secured_kafka: Secured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -210,9 +219,11 @@ async def test_the_work_goes_on_and_a_forged_clock_moves_nothing(
     partition = partition_of(gauge.zone.encode(), 2)
     with ended(Child("worker", command, tmp_path / "worker.log", environment)) as (worker,):
         wait_for_line(worker, "reading partitions 0, 1")
+        log_in(monkeypatch, secured_kafka, "recorder")
+        await first_tick(broker, partition)
         log_in(monkeypatch, secured_kafka, "gateway-all")
         now = int(time.time())
-        then = now - 3600  # so that no whole minute falls due on it, which a replay would see and a stopped worker not
+        then = now - 3600  # behind the clock: nothing falls due on it, which a replay would see and a stopped worker not
         async with Gateway(broker, catalogue) as gateway:
             await gateway.publish(gauge.id, depth=0.23, at=then)
         async with AIOKafkaProducer(**connection(broker)) as intruder:
