@@ -223,7 +223,7 @@ async def test_the_work_goes_on_and_a_forged_clock_moves_nothing(
         await first_tick(broker, partition)
         log_in(monkeypatch, secured_kafka, "gateway-all")
         now = int(time.time())
-        then = now - 3600  # behind the clock: nothing falls due on it, which a replay would see and a stopped worker not
+        then = now - 3600  # behind the clock: nothing falls due on it, which a stopped worker would not tell
         async with Gateway(broker, catalogue) as gateway:
             await gateway.publish(gauge.id, depth=0.23, at=then)
         async with AIOKafkaProducer(**connection(broker)) as intruder:

@@ -62,6 +62,7 @@ def test_images_are_pinned() -> None:
     assert {service["image"] for service in OWN.values()} == {f"kapok:{version}"}
     assert SERVICES["kafka"]["image"] == f"apache/kafka:{apache_kafka.VERSION}"  # the ones that are tested
     assert SERVICES["influxdb"]["image"] == "influxdb:2.7.12"
+    assert influxdb.SETTINGS.items() <= SERVICES["influxdb"]["environment"].items()
 
 
 def test_the_image_holds_the_project_and_runs_as_nobody_special() -> None:

@@ -32,6 +32,7 @@ from sensors.quantities import KINDS, topic
 from sensors.record import Record
 from streams import topics
 from streams.archive.database import ALERTS, INFRARED, READINGS, Database, reason_of
+from streams.archive.lines import Lines
 from streams.archive.points import Pile, Points
 from streams.archive.sender import BATCH_POINTS, Backoff, Sender
 from streams.archive.shares import Shares
@@ -67,7 +68,7 @@ class Archive:
         self._place = {kind: prefix + topic(kind) for kind in KINDS}
         self._alerts, self._cases = prefix + topics.ALERTS, prefix + topics.CASES
         self._piles = {READINGS: Pile(), INFRARED: Pile()}  # by bucket: what waits to be put
-        self._told: list[str] = []  # of alerts and cases
+        self._told = Lines()  # of alerts and cases
         self._since = self._checkpoint_at = time.monotonic()
         self._next: dict[TopicPartition, int] = {}  # of topics that are not judged: what to commit
 
@@ -190,7 +191,7 @@ class Archive:
         if kind is None:
             told = [record for record in records if record.key not in (CLOCK_KEY, RULES_KEY)]
             make = self.source.cases if place.topic == self._cases else self.source.alerts
-            self._told += make(told)
+            self._told.extend(make(told))
             self._next[place] = records[-1].offset + 1
         elif share is not None:
             outcome = share.judgement.apply(kind, records)
@@ -223,7 +224,7 @@ class Archive:
                 for lines in pile.batches(BATCH_POINTS):
                     await sender.put(bucket, lines)
         while self._told and (everything or len(self._told) >= BATCH_POINTS):
-            lines, self._told = self._told[:BATCH_POINTS], self._told[BATCH_POINTS:]
+            lines, self._told = self._told.cut(0, BATCH_POINTS), self._told.cut(BATCH_POINTS)
             await sender.put(ALERTS, lines)
 
     async def _checkpoint(self, sender: Sender) -> None:

@@ -23,6 +23,7 @@ from alerts.batch import DUPLICATE, GRADES, Batch
 from alerts.roster import KindRoster
 from sensors.catalogue import ID, Sensor
 from sensors.record import Record
+from streams.archive.lines import Lines
 
 LATEST_MS = 2**63 // 10**6 - 1  # InfluxDB keeps nanoseconds in 64 bits: up to the year 2262
 _IN_TAGS = str.maketrans({",": "\\,", "=": "\\=", " ": "\\ ", "\\": "/", "\n": "\\ "})
@@ -50,16 +51,16 @@ class Points:
         self.skipped["readings after the year 2262"] += int(left_out.sum()) - duplicates
         return found.take(~left_out)
 
-    def alerts(self, records: Iterable[Record]) -> list[str]:
+    def alerts(self, records: Iterable[Record]) -> Lines:
         """A point for each alert."""
         return self._bodies(records, "alerts", _alert)
 
-    def cases(self, records: Iterable[Record]) -> list[str]:
+    def cases(self, records: Iterable[Record]) -> Lines:
         """A point for each record of a case; fields that are not known are kept in ``body``."""
         return self._bodies(records, "cases", _case)
 
-    def _bodies(self, records: Iterable[Record], measurement: str, make: Any) -> list[str]:
-        lines = []
+    def _bodies(self, records: Iterable[Record], measurement: str, make: Any) -> Lines:
+        points = []
         for record in records:
             try:
                 body = msgspec.json.decode(record.value or b"", type=dict[str, Any])
@@ -69,8 +70,8 @@ class Points:
             except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError, OverflowError):
                 self.skipped[f"malformed {measurement}"] += 1
             else:
-                lines.append(f"{_series(measurement, tags)} {','.join(fields)} {at_ms}")
-        return lines
+                points.append((_series(measurement, tags), ",".join(fields), at_ms))
+        return Lines.of(points)
 
 
 class Readings(NamedTuple):
@@ -86,15 +87,12 @@ class Readings(NamedTuple):
         """Some of them, by their numbers, a slice or a mask."""
         return Readings(self.starts, self.series[rows], self.time[rows], self.value[rows], self.lateness[rows])
 
-    def lines(self) -> list[str]:
+    def lines(self) -> Lines:
         """A line for each; ``lateness`` only of late ones."""
-        start = map(self.starts.__getitem__, self.series.tolist())
-        columns = zip(start, self.value.tolist(), self.time.tolist(), strict=True)
-        lines = [f"{s}{v!r} {t}" for s, v, t in columns]
+        values = _told(self.value, b"%r ")
         for row in np.flatnonzero(self.lateness).tolist():
-            known, _, at = lines[row].rpartition(" ")
-            lines[row] = f"{known},lateness={self.lateness[row]}i {at}"
-        return lines
+            values[row] = b"%s,lateness=%di " % (values[row].rstrip(), self.lateness[row])
+        return Lines(map(self.starts.__getitem__, self.series.tolist()), values, _told(self.time, b"%d"))
 
 
 class Pile:
@@ -114,31 +112,31 @@ class Pile:
         self._parts.setdefault(id(readings.starts), []).append(readings)
         self._size += len(readings.series)
 
-    def batches(self, size: int) -> Iterator[list[str]]:
+    def batches(self, size: int) -> Iterator[Lines]:
         """All of them, which then wait no more, as lines, up to so many at a time; made as they are asked for."""
         parts, self._parts, self._size = self._parts, {}, 0
-        lines: list[str] = []
+        lines = Lines()
         for some in parts.values():
             whole = Readings(some[0].starts, *map(np.concatenate, zip(*(part[1:] for part in some), strict=True)))
             order, row = np.argsort(whole.series, kind="stable"), 0
             while row < len(order):
                 taken = order[row : row + size - len(lines)]
-                lines += whole.take(taken).lines()
+                lines.extend(whole.take(taken).lines())
                 row += len(taken)
                 if len(lines) == size:
                     yield lines
-                    lines = []
+                    lines = Lines()
         if lines:
             yield lines
 
 
-class Starts(dict[int, str]):
+class Starts(dict[int, bytes]):
     """channel × grades + grade → the line of such a reading up to its value; made when it is first asked for."""
 
     def __init__(self, roster: KindRoster) -> None:
         self._kind, self._quantities, self._sensors = roster.kind, roster.quantities, roster.sensors
 
-    def __missing__(self, code: int) -> str:
+    def __missing__(self, code: int) -> bytes:
         channel, grade = divmod(code, len(GRADES))
         row, quantity = divmod(channel, len(self._quantities))
         sensor = self._sensors.all[row]
@@ -153,8 +151,15 @@ class Starts(dict[int, str]):
             "sensor": sensor.id,
             "zone": sensor.zone,
         }
-        self[code] = start = f"{_series('readings', tags)} value="
+        self[code] = start = f"{_series('readings', tags)} value=".encode()
         return start
+
+
+def _told(column: NDArray[Any], form: bytes) -> list[bytes]:
+    """Each number as text, made once for all that are the same, as most are."""
+    distinct, which = np.unique(column.view(np.int64), return_inverse=True)  # by their bits: -0.0 is not 0.0
+    texts = [form % number for number in distinct.view(column.dtype).tolist()]
+    return [*map(texts.__getitem__, which.tolist())]
 
 
 def _alert(body: dict[str, Any]) -> tuple[dict[str, str], list[str]]:

@@ -7,13 +7,14 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
 from influxdb_client.rest import ApiException
 
 from streams.archive.database import NO_ACCESS, Database, reason_of
+from streams.archive.lines import Lines
 
 BATCH_POINTS = 5000  # InfluxDB's own advice for writes
 _AT_ONCE = 3  # one batch to be parsed, one to be stored, one on its way
@@ -68,7 +69,7 @@ class Sender:
         self._said = 0.0
         self._through = asyncio.Event()  # something got through after the last failure: the others need wait no more
 
-    async def put(self, bucket: str, lines: Sequence[str]) -> None:
+    async def put(self, bucket: str, lines: Lines) -> None:
         """Takes a batch of lines as soon as fewer than three are under way."""
         await self._free.acquire()
         task = asyncio.create_task(self._send(bucket, lines))
@@ -98,13 +99,13 @@ class Sender:
         if self._failed is not None:
             raise self._failed
 
-    async def _send(self, bucket: str, lines: Sequence[str]) -> None:
+    async def _send(self, bucket: str, lines: Lines) -> None:
         """Until the server has the lines; RunError when it turns us away."""
         backoff = Backoff()
         while lines:
             least = 0.0
             try:
-                body = "\n".join(lines).encode()
+                body = lines.text()
                 await self._writer.write(self._database.bucket(bucket), self._database.org, body, write_precision="ms")
                 self._through.set()
                 self.points += len(lines)
@@ -131,22 +132,22 @@ class Sender:
                 log.warning("InfluxDB did not take %d points, tried again until it does: %s", len(lines), reason)
             await backoff.wait(least, self._through)
 
-    async def _send_apart(self, bucket: str, lines: Sequence[str], reason: str) -> None:
+    async def _send_apart(self, bucket: str, lines: Lines, reason: str) -> None:
         """The halves by themselves, so that one point that cannot be written costs no other."""
         if len(lines) == 1:
-            await self._refuse(self._database.bucket(bucket), lines[0], reason)
+            (line,) = lines
+            await self._refuse(self._database.bucket(bucket), line, reason)
             self.refused += 1
             return
         middle = len(lines) // 2
-        await self._send(bucket, lines[:middle])
-        await self._send(bucket, lines[middle:])
+        await self._send(bucket, lines.cut(0, middle))
+        await self._send(bucket, lines.cut(middle))
 
-    def _unexpired(self, bucket: str, lines: Sequence[str]) -> Sequence[str]:
+    def _unexpired(self, bucket: str, lines: Lines) -> Lines:
         """The lines that the bucket still keeps: the server refuses the others, and that is how it should be."""
         seconds = self._kept[bucket]
         if not seconds:
             return lines
-        oldest = (time.time() - seconds) * 1000
-        left = [line for line in lines if int(line.rpartition(" ")[2]) >= oldest]
+        left = lines.since(int((time.time() - seconds) * 1000))
         self.expired += len(lines) - len(left)
         return left

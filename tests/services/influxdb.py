@@ -13,6 +13,12 @@ from influxdb_client.client.write_api import SYNCHRONOUS
 from streams.child import Child, accepts, free_port
 
 ORG, BUCKET, TOKEN = "kapok", "kapok", "a-token-for-tests"
+SETTINGS = {  # those of docker/compose.yaml
+    "INFLUXD_REPORTING_DISABLED": "true",
+    "INFLUXD_PPROF_DISABLED": "true",
+    "GOGC": "300",
+    "GOMEMLIMIT": "4GiB",
+}
 
 
 def influxd() -> Path | None:
@@ -36,11 +42,10 @@ class InfluxDB:
             server,
             *("--bolt-path", folder / "influxd.bolt", "--sqlite-path", folder / "influxd.sqlite"),
             *("--engine-path", folder / "engine", "--http-bind-address", f"127.0.0.1:{self.port}"),
-            "--reporting-disabled",
         ]
 
     def start(self) -> None:
-        self._child = Child("influxd", self._command, self._folder / "influxd.log")
+        self._child = Child("influxd", self._command, self._folder / "influxd.log", SETTINGS)
         self._child.wait_for(lambda: accepts(self.port) and self._ready(), 30)
 
     @property
