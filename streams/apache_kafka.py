@@ -23,6 +23,7 @@ from streams.child import Child, accepts, free_port
 VERSION = "4.1.1"
 READY_SECONDS = 60.0
 _TURNED_AWAY = ("kafka.authorizer.logger", "org.apache.kafka.common.network.Selector")  # they log who was, and why
+_LIKE_ITS_OWN_SCRIPT = ("-Xms1g", "-Xmx1g", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35")
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
 <groupId>kapok</groupId><artifactId>apache-kafka</artifactId><version>1</version><packaging>pom</packaging>
 <dependencies>
@@ -108,8 +109,12 @@ class ApacheKafka:
             self._format(classpath, properties)
         java = [
             "java",
-            "-Xms256m",
-            "-Xmx1g",
+            *(
+                "-Xms1g",
+                "-Xmx1g",
+                "-XX:MaxGCPauseMillis=20",
+                "-XX:InitiatingHeapOccupancyPercent=35",
+            ),  # as its own script
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
             *(f"-Dorg.slf4j.simpleLogger.log.{name}=info" for name in _TURNED_AWAY),
             "-cp",

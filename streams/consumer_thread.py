@@ -14,6 +14,7 @@ from faust.types import TP
 from mode.threads import WorkerThread
 
 from sensors.record import Record
+from streams.pacing import paced
 from streams.patience import patient
 from streams.prefetch import Prefetched
 from streams.reading import FETCH_MAX_WAIT_MS, wait_for_drain
@@ -52,6 +53,7 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
         wait_for_drain(consumer, _DRAIN_S)
         positions = cast(Any, self.app).positions
         consumer._fetcher._records = self._fetched = Prefetched(positions.look_ahead)
+        paced(consumer._fetcher, lambda: self._fetched.came)
         self._arrival: asyncio.Future[None] | None = None  # in the main loop, where somebody waits
         self._listen()
 

@@ -139,9 +139,11 @@ class Prefetched(OrderedDict[TopicPartition, Any]):
         self._shelf: dict[TopicPartition, tuple[Any, Sequence[Record]]] = {}  # with aiokafka's assignment
         self._held: set[TopicPartition] = set()
         self._failed: dict[TopicPartition | None, Exception] = {}  # None: no partition's alone
+        self.came = 0  # bytes, so far
 
     def __setitem__(self, place: TopicPartition, result: Any) -> None:
         if isinstance(result, fetcher.FetchResult):
+            self.came += result._partition_records._records.size_in_bytes()
             result._partition_records.__class__ = _Records
             result._partition_records.start()
             if place not in self._shelf:
