@@ -16,7 +16,7 @@ _TESTS = Path(__file__).parents[1] / "tests"
 if str(_TESTS) not in sys.path:
     sys.path.append(str(_TESTS))
 
-from services.influxdb import BUCKET, ORG, TOKEN, InfluxDB, influxd  # noqa: E402
+from services.influxdb import ASIDE, BUCKET, ORG, TOKEN, InfluxDB, influxd  # noqa: E402
 
 READINGS = f"{BUCKET}-readings"
 
@@ -37,10 +37,10 @@ def database(folder: Path, *, aside: bool = False) -> InfluxDB:
     return found
 
 
-def start_archive(broker: str, url: str, folder: Path) -> Child:
-    """``kapok archive``, whose log goes to the folder."""
+def start_archive(broker: str, url: str, folder: Path, *, aside: bool = False) -> Child:
+    """``kapok archive``, whose log goes to the folder. ``aside``: as the database."""
     where = ("--broker", broker, "--influx-url", url, "--org", ORG, "--bucket", BUCKET)
-    command = [sys.executable, "-m", "streams", "archive", *where]
+    command = [*(ASIDE if aside else ()), sys.executable, "-m", "streams", "archive", *where]
     return Child("archive", command, folder / "archive.log", {"INFLUX_TOKEN": TOKEN})
 
 

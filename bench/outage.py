@@ -173,7 +173,7 @@ class _Stage:
         self._children = [worker]
         try:
             async with FaultyDatabase(free_port(), self.database.url) as proxy, producer, consumer:
-                self._children.append(databases.start_archive(self.broker, proxy.url, self.folder))
+                self._children.append(databases.start_archive(self.broker, proxy.url, self.folder, aside=True))
                 tasks = [asyncio.create_task(self._listen(consumer)), asyncio.create_task(self._send(producer))]
                 try:
                     return await self._observe(proxy, consumer, tasks, before_s, outage_s)

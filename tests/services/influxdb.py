@@ -13,6 +13,7 @@ from influxdb_client.client.write_api import SYNCHRONOUS
 from streams.child import Child, accepts, free_port
 
 ORG, BUCKET, TOKEN = "kapok", "kapok", "a-token-for-tests"
+ASIDE = ("chrt", "--idle", "0")  # before a command: it runs where nobody else wants to
 SETTINGS = {  # those of docker/compose.yaml
     "INFLUXD_REPORTING_DISABLED": "true",
     "INFLUXD_PPROF_DISABLED": "true",
@@ -38,7 +39,7 @@ class InfluxDB:
         self.url = f"http://127.0.0.1:{self.port}"
         self._folder = folder
         self._command = [
-            *(("chrt", "--idle", "0") if aside else ()),
+            *(ASIDE if aside else ()),
             server,
             *("--bolt-path", folder / "influxd.bolt", "--sqlite-path", folder / "influxd.sqlite"),
             *("--engine-path", folder / "engine", "--http-bind-address", f"127.0.0.1:{self.port}"),
