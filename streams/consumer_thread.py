@@ -22,21 +22,28 @@ from streams.tenure import Tenure
 
 log = logging.getLogger(__name__)
 
+_STOP_S: Final = 1.0
 _DRAIN_S: Final = 0.005  # most are drained by then, and come along in the next fetch; not where the queue is full
 
 
-class _DaemonThread(WorkerThread):
+class DaemonThread(WorkerThread):
     """A thread that does not keep a process alive that wants to end."""
 
     def __init__(self, service: Any, **options: Any) -> None:
         super().__init__(service, **options)
         self.daemon = True
 
+    def stop(self) -> None:
+        """Waits a moment. Faust would wait without end, in the very loop that the thread waits for in a rebalance; the
+        consumer has left its group by then.
+        """
+        self.is_stopped.wait(_STOP_S)
+
 
 class ConsumerThread(stock.AIOKafkaConsumerThread):
     """Faust's thread around the aiokafka consumer, without its waits."""
 
-    Worker = _DaemonThread
+    Worker = DaemonThread
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)

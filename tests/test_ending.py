@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 
 import pytest
+
+from streams.consumer_thread import DaemonThread
 
 LEFT_OVER = """
 import asyncio, threading
@@ -56,3 +59,23 @@ kapok.load()()
 def test_an_interrupt_is_quiet_also_while_all_is_imported(when: str) -> None:
     done = subprocess.run([sys.executable, "-c", INTERRUPTED.format(when=when)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_the_loop_does_not_wait_for_a_thread_that_waits_for_it() -> None:
+    """A worker that is stopped in a rebalance: its consumer's thread tells of it in the loop that stops it."""
+
+    async def main() -> None:
+        loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+
+        class Service:
+            def _start_thread(self) -> None:
+                asyncio.run_coroutine_threadsafe(stopped.wait(), loop).result()
+
+        thread = DaemonThread(Service())
+        thread.start()
+        thread.stop()
+        assert thread.is_alive()
+        stopped.set()
+        await asyncio.to_thread(thread.join)
+
+    asyncio.run(main())
