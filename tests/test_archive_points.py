@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alerts.edition import Edition
 from alerts.judgement import Judgement
@@ -16,7 +19,7 @@ from sensors.clock import CLOCK_KEY, tick
 from sensors.quantities import KINDS
 from sensors.record import Record
 from sensors.seal import Seal
-from streams.archive.points import Pile, Points
+from streams.archive.points import Pile, Points, Readings, Starts
 
 START_MS = 1714800000000
 
@@ -189,6 +192,20 @@ CASE = {
 def of(body: object) -> Record:
     value = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
     return Record("t", 0, 0, 0, b"r/s", value)
+
+
+@given(
+    st.lists(st.tuples(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(10**12), 10**12)), min_size=1),
+    st.integers(1, 10**6),
+)
+def test_each_number_is_written_as_python_writes_it(points: list[tuple[float, int]], late: int) -> None:
+    value, time = (np.array(column) for column in zip(*points, strict=True))
+    series, lateness = np.zeros(len(points), np.int64), np.zeros(len(points), np.int64)
+    lateness[-1] = late
+    lines = [*Readings(cast(Starts, {0: b"s value="}), series, time, value, lateness).lines()]
+    told = [f"s value={one!r} {at}" for one, at in points]
+    told[-1] = f"s value={points[-1][0]!r},lateness={late}i {points[-1][1]}"
+    assert lines == told
 
 
 def test_alerts_and_cases_become_points() -> None:
