@@ -109,12 +109,7 @@ class ApacheKafka:
             self._format(classpath, properties)
         java = [
             "java",
-            *(
-                "-Xms1g",
-                "-Xmx1g",
-                "-XX:MaxGCPauseMillis=20",
-                "-XX:InitiatingHeapOccupancyPercent=35",
-            ),  # as its own script
+            *_LIKE_ITS_OWN_SCRIPT,
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
             *(f"-Dorg.slf4j.simpleLogger.log.{name}=info" for name in _TURNED_AWAY),
             "-cp",

@@ -134,22 +134,18 @@ class Consumer(stock.Consumer):
 
     async def _drain_messages(self, fetcher: Any) -> None:
         """Hands over what comes until told to stop; Faust's own makes four tasks for each event."""
-        while not (self.should_stop or fetcher.should_stop):
-            try:
-                await self._drain_once()
-            except asyncio.CancelledError:
-                if not fetcher.should_stop:
-                    raise
-                return  # told to stop; in a rebalance Faust would take it for a crash
-
-    async def _drain_once(self) -> None:
-        async for tp, message in self.getmany(timeout=_WAIT_S):
-            if self.app.flow_control.is_active():  # then it does not wait: the topic has room, see _wanted
-                await self.callback(message)
-            else:
-                await self.wait_first(self.callback(message), self.suspend_flow.wait())
-            self._read_offset[tp] = message.offset
-        await asyncio.sleep(0)
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                async for tp, message in self.getmany(timeout=_WAIT_S):
+                    if self.app.flow_control.is_active():  # then it does not wait: the topic has room, see _wanted
+                        await self.callback(message)
+                    else:
+                        await self.wait_first(self.callback(message), self.suspend_flow.wait())
+                    self._read_offset[tp] = message.offset
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            if not fetcher.should_stop:  # told to stop: in a rebalance Faust would take it for a crash
+                raise
 
     def _wanted(self) -> set[TP]:
         """The partitions that are read and whose topic has room for more on its way to the folds: that bounds the
