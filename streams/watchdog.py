@@ -18,7 +18,8 @@ from faust.types import TP
 from sensors.errors import RunError
 from streams.log_ends import EVERY_S, LogEnds
 
-_BEAT_S = 1.0
+_LOOK_S = 1.0
+_ASKED = 20  # times within the time that nothing may happen, the loop is asked whether it takes its turns
 
 
 class Watchdog:
@@ -31,18 +32,18 @@ class Watchdog:
         self, starts: Callable[[], Mapping[TP, int]], ends: LogEnds, stuck_s: float, sent: Callable[[], int]
     ) -> None:
         self._starts, self._ends, self.stuck_s, self._sent = starts, ends, stuck_s, sent
-        self._beats = 0
+        self._answered = True  # whether the loop has taken a turn since the thread last asked it to
         self._over = threading.Event()
 
     async def run(self) -> None:
         """Looks until cancelled; RunError when a partition with something to read stands still."""
-        threading.Thread(target=self._watch_loop, daemon=True, name="watchdog").start()
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=self._watch_loop, args=(loop,), daemon=True, name="watchdog").start()
         still: dict[TP, tuple[int, int]] = {}  # next offset, and for how many looks it has been that
         looks, seen, sent = max(1, round(self.stuck_s / EVERY_S)), 0, 0
         try:
             while True:
-                await asyncio.sleep(_BEAT_S)
-                self._beats += 1
+                await asyncio.sleep(_LOOK_S)
                 if self._ends.round == seen:  # nothing new from the broker, so perhaps nothing to be had there
                     continue
                 seen = self._ends.round
@@ -64,13 +65,18 @@ class Watchdog:
             what = f"{tp.topic} partition {tp.partition} has stood still at offset {due} for {self.stuck_s:g} s"
             raise RunError(f"watchdog: {what}, with {self._ends.ends[tp] - due} to read: start the worker again")
 
-    def _watch_loop(self) -> None:
+    def _answer(self) -> None:
+        self._answered = True
+
+    def _watch_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """In a thread of its own: ends the process when the event loop takes no more turns."""
-        beats, still = self._beats, 0
-        while not self._over.wait(_BEAT_S):
-            still = still + 1 if self._beats == beats else 0
-            beats = self._beats
-            if still * _BEAT_S >= self.stuck_s:
+        unanswered = 0
+        while not self._over.wait(self.stuck_s / _ASKED):
+            unanswered += 1
+            if self._answered:
+                self._answered, unanswered = False, 0
+                loop.call_soon_threadsafe(self._answer)
+            if unanswered >= _ASKED:
                 sys.stderr.write(f"kapok: watchdog: the worker's event loop was blocked for {self.stuck_s:g} s\n")
                 sys.stderr.flush()
                 os._exit(RunError.exit_code)

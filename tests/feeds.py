@@ -34,6 +34,7 @@ type = "level"
 quantity = "depth"
 levels = {red = 0.2}
 """  # no tick makes an alert, so a log that ends somewhere has the alerts that it has
+_PATIENCE_S = 200
 
 
 class Feed:
@@ -110,6 +111,8 @@ class Feed:
 
 
 async def eventually(what: Callable[[], bool]) -> None:
-    """Waits for it; the test's own time limit ends it where it does not come about."""
+    """Waits for it; where it does not come about, the traceback says what, which a test's own time limit would not."""
+    deadline = time.monotonic() + _PATIENCE_S
     while not what():
+        assert time.monotonic() < deadline, f"it did not come about in {_PATIENCE_S} s"
         await asyncio.sleep(0.1)

@@ -182,7 +182,7 @@ Prefetched.take = lambda self, places: {{}} if Path({str(sick)!r}).exists() else
             for one in running:
                 assert one.stop() == 0
             sick.touch()
-            running[:] = [scene.worker(0, "--supervise", "1", "--stuck", "2s", env=env)]
+            running[:] = [scene.worker(0, "--supervise", "1", "--stuck", "4s", env=env)]
             await scene.fires("WorkersRestart", running)
             said = wait_for_line(running[0], "watchdog: readings.")
             assert "has stood still at offset" in said
