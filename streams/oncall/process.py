@@ -65,6 +65,7 @@ class OnCall:
         self._read()
         self._health_address, self._term, self._role = health, None, "starting"  # type: str | None, Term | None, str
         self._delivery: Delivery | None = None
+        self._counts: Counter[str] = Counter()
         self._telling = Histogram(
             "kapok_told_latency_seconds",
             "From the broker's timestamp of a notification until a channel had taken it.",
@@ -100,10 +101,15 @@ class OnCall:
                     Found("kapok_oncall_clock_seconds", "On-call's time, from the ticks.", (), clock),
                     Found("kapok_oncall_cases", "Cases that are not closed.", ("state",), open_cases),
                     Found("kapok_deliveries", "Receipts written.", ("status",), self._told, counter=True),
+                    self._counted("notifications", "Notifications decided."),
+                    self._counted("receipts", "Receipts read, whoever wrote them."),
                 ]
             )
         )
         return own
+
+    def _counted(self, what: str, about: str) -> Found:
+        return Found(f"kapok_{what}", about, (), lambda: {(): float(self._counts[what])}, counter=True)
 
     def _told(self) -> dict[tuple[str, ...], float]:
         counts: Mapping[str, int] = self._delivery.counts if self._delivery else {}
@@ -223,6 +229,7 @@ class OnCall:
             self._state_producer,
             rules,
             lambda: self.routes.pack(),
+            self._counts,
         )
         relay = asyncio.create_task(self._relay())
         try:

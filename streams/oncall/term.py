@@ -8,6 +8,7 @@ import logging
 import os
 import time
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -48,10 +49,12 @@ class Term:
         state_producer: AIOKafkaProducer,
         rules: RulesLog,
         routes: Callable[[], bytes],
+        counts: Counter[str],
     ) -> None:
+        """``counts``: of ``notifications`` decided and ``receipts`` read, whoever wrote them, added to."""
         self._broker, self._prefix, self._partitions = broker, prefix, partitions
         self._producer, self._state_producer = producer, state_producer
-        self._rules, self._routes = rules, routes
+        self._rules, self._routes, self._counts = rules, routes, counts
         self.name = uuid.uuid4().hex[:12]
         self.journal, self.desk = Journal(), None  # type: Journal, Desk | None
         self.ready = False  # the fold is where the last process was
@@ -141,6 +144,9 @@ class Term:
             assert self.desk is not None, "the log begins with what cases are decided by"
             outcome = self.desk.apply(taken)
             self._outputs.put(outcome)
+            if self.ready:
+                self._counts["notifications"] += len(outcome.notifications)
+                self._counts["receipts"] += taken.kind == "receipt"
             for refused in outcome.rejected:
                 log.warning("oncall.log %d changes nothing: %s: %s", taken.offset, refused.reason, refused.detail)
         elif not self.ready and self.journal.intake == self.name:
