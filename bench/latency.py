@@ -4,12 +4,16 @@ A hundred times a second a reading changes the level of one of a hundred gauges 
 the others are dry. A reading is sent when the gateway's side hands it to its client, and every one counts, from the
 first that a worker gets on. The worker is new each time. An Apache Kafka has done the same for a minute before, and
 goes on from round to round: one that has just been started takes twice the CPU for it, and compiles.
+
+In turns with it, at one rate, the least that can be done in kapok's place (bench/straight.py): what it takes is what a
+broker and its Python client take on this machine, whatever is between them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -42,6 +46,7 @@ WARM_UP_S = 60.0
 _READY_S, _LAST_ALERTS_S = 60.0, 60.0
 _AT_ONCE = 2_000  # readings in a slice, when the sending lags behind
 _CITY = Course("latency", 1, 1, _SENSORS, _ZONES)
+_STRAIGHT = Path(__file__).with_name("straight.py")
 
 
 def latency(
@@ -51,15 +56,26 @@ def latency(
     said: Callable[[str], None] = lambda text: None,
     warm_up_s: float = WARM_UP_S,
 ) -> dict[str, Any]:
-    """By broker and rate (p50, p99, max in ms: medians of the rounds, the worst maximum), and under a rebalance."""
+    """By broker and rate (p50, p99, max in ms: medians of the rounds, the worst maximum), straight through an Apache
+    Kafka, and under a rebalance.
+    """
     found: dict[str, Any] = {}
+    own_rate = RATE if RATE in rates else rates[0]
     for name in ("kafka", "embedded"):
         by_rate: dict[str, dict[str, float]] = {}
         with Stand.up(embedded=name == "embedded", warm_up_s=warm_up_s) as stand:
             for rate in rates:
-                of = by_rate[str(rate)] = _middle([stand.measure(rate, seconds) for _ in range(rounds)])
+                both = name == "kafka" and rate == own_rate
+                turns = [
+                    [stand.measure(rate, seconds, straight=s) for s in ((False, True) if both else (False,))]
+                    for _ in range(rounds)
+                ]
+                of = by_rate[str(rate)] = _middle([turn[0] for turn in turns])
                 said(f"latency, {name}, {rate:,} readings/s: p50 {of['p50']:.1f} ms, p99 {of['p99']:.1f} ms")
-            own = by_rate[str(RATE if RATE in rates else rates[0])]
+                if both:
+                    least = found["straight"] = {"rate": rate} | _middle([turn[1] for turn in turns])
+                    said(f"latency, straight through: p50 {least['p50']:.1f} ms, p99 {least['p99']:.1f} ms")
+            own = by_rate[str(own_rate)]
             found[name] = {field: own[field] for field in ("p50", "p99", "max")} | {"rates": by_rate}
             if name == "kafka":
                 longer = max(seconds, 12.0)
@@ -92,12 +108,25 @@ class Stand:
                     stand.measure(_REBALANCE_RATE, warm_up_s)
                 yield stand
 
-    def measure(self, rate: int, seconds: float, *, rebalance: bool = False) -> dict[str, float]:
+    def measure(
+        self, rate: int, seconds: float, *, rebalance: bool = False, straight: bool = False
+    ) -> dict[str, float]:
         """p50, p99, max in ms, how many alerts were due and did not come, and the readings a second that were sent."""
         self._rounds += 1
         prefix, folder = f"round{self._rounds}.", self._folder / str(self._rounds)
         folder.mkdir()
-        return asyncio.run(_measure(self, prefix, folder, rate, seconds, rebalance))
+        return asyncio.run(_measure(self, prefix, folder, rate, seconds, rebalance, straight))
+
+    def start_straight(self, prefix: str, folder: Path) -> Child:
+        """The least that can be done in a worker's place."""
+        command: list[str | Path] = [
+            sys.executable,
+            _STRAIGHT,
+            self.broker,
+            prefix + data.TOPIC,
+            prefix + topics.ALERTS,
+        ]
+        return Child("straight", [*command, str(_CITY.partitions)], folder / "log")
 
     def start_worker(self, prefix: str, folder: Path) -> Child:
         return start_worker(self.broker, folder, self._sites, "--rules", self._rules, "--prefix", prefix)
@@ -137,14 +166,14 @@ class Waits:
 
 
 async def _measure(
-    stand: Stand, prefix: str, folder: Path, rate: int, seconds: float, rebalance: bool
+    stand: Stand, prefix: str, folder: Path, rate: int, seconds: float, rebalance: bool, straight: bool
 ) -> dict[str, float]:
     await topics.ensure(stand.broker, prefix, _CITY.partitions, live=False)
     log = _log(rate, seconds)
     gc.collect()
     gc.freeze()  # the log: what is measured is not how long this process collects garbage
     waits = Waits()
-    worker = stand.start_worker(prefix, folder)
+    worker = (stand.start_straight if straight else stand.start_worker)(prefix, folder)
     producer = AIOKafkaProducer(bootstrap_servers=stand.broker, linger_ms=0, max_batch_size=1 << 20)
     consumer = AIOKafkaConsumer(prefix + topics.ALERTS, bootstrap_servers=stand.broker, fetch_max_wait_ms=20)
     try:

@@ -16,6 +16,10 @@ from bench.contest import KAPOK, TITLES, Contest, Round
 
 COURSES = {"packs": "packs of 500", "singles": "one reading per record"}
 _LATENCY = {"kafka": "Apache Kafka", "embedded": "embedded broker"}
+_BESIDE = {
+    "straight": "Apache Kafka, the least that can be done there",
+    "rebalance": "Apache Kafka, a worker joins and leaves",
+}
 SCALES = {
     "sensors": "sensors; packs of up to 500",
     "partitions": "partitions, through Apache Kafka, one worker",
@@ -103,8 +107,7 @@ def differing(report: Report) -> list[str]:
     waits = {
         f"{_LATENCY[b]}, {rate}/s": of for b in _LATENCY for rate, of in latency.get(b, {}).get("rates", {}).items()
     }
-    if "rebalance" in latency:
-        waits["under a rebalance"] = latency["rebalance"]
+    waits |= {title: latency[name] for name, title in _BESIDE.items() if name in latency}
     for name, of in waits.items():
         if of["lost"]:
             lines.append(f"latency, {name}: of {of['alerts']:,.0f} alerts {of['lost']:,.0f} missing")
@@ -170,8 +173,9 @@ def _latency_table(latency: Report) -> Table:
     for broker, title in _LATENCY.items():
         for rate, of in latency.get(broker, {}).get("rates", {}).items():
             table.add_row(title, f"{int(rate):,}", *_waits(of))
-    if of := latency.get("rebalance"):
-        table.add_row("Apache Kafka, a worker joins and leaves", f"{of['rate']:,}", *_waits(of))
+    for name, title in _BESIDE.items():
+        if of := latency.get(name):
+            table.add_row(title, f"{of['rate']:,}", *_waits(of))
     return table
 
 

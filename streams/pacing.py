@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 _AT_MOST_S: Final = 0.008  # a fetch is put off, counted from the last one
-_BUSY: Final = 0.5  # cores, of what a worker may take before it puts fetches off
+_BUSY: Final = 0.8  # cores, of what a worker may take before it puts fetches off
 _LARGE: Final = 1 << 16  # bytes since the last fetch: nothing is gained by more
 
 

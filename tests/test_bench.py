@@ -64,6 +64,7 @@ def test_tables_and_picture_name_all_contestants() -> None:
     waits = {"p50": 2.0, "p99": 7.5, "max": 9.0, "alerts": 100, "lost": 0, "sent_per_s": 999.0}
     found["latency_ms"] = {
         "kafka": {"rates": {"1000": waits | {"lost": 2}}},
+        "straight": {"rate": 10_000} | waits,
         "rebalance": {"rate": 1000} | waits,
     }
     found["replay"] = {"readings": 10, "readings_per_s": 300_000.0, "day_of_city_s": 3.5}
