@@ -65,15 +65,15 @@ def latency(
         by_rate: dict[str, dict[str, float]] = {}
         with Stand.up(embedded=name == "embedded", warm_up_s=warm_up_s) as stand:
             for rate in rates:
-                both = name == "kafka" and rate == own_rate
-                turns = [
-                    [stand.measure(rate, seconds, straight=s) for s in ((False, True) if both else (False,))]
-                    for _ in range(rounds)
-                ]
-                of = by_rate[str(rate)] = _middle([turn[0] for turn in turns])
+                waits, straight = [], []
+                for _ in range(rounds):
+                    waits.append(stand.measure(rate, seconds))
+                    if name == "kafka" and rate == own_rate:
+                        straight.append(stand.measure(rate, seconds, straight=True))
+                of = by_rate[str(rate)] = _middle(waits)
                 said(f"latency, {name}, {rate:,} readings/s: p50 {of['p50']:.1f} ms, p99 {of['p99']:.1f} ms")
-                if both:
-                    least = found["straight"] = {"rate": rate} | _middle([turn[1] for turn in turns])
+                if straight:
+                    least = found["straight"] = {"rate": rate} | _middle(straight)
                     said(f"latency, straight through: p50 {least['p50']:.1f} ms, p99 {least['p99']:.1f} ms")
             own = by_rate[str(own_rate)]
             found[name] = {field: own[field] for field in ("p50", "p99", "max")} | {"rates": by_rate}
@@ -119,14 +119,8 @@ class Stand:
 
     def start_straight(self, prefix: str, folder: Path) -> Child:
         """The least that can be done in a worker's place."""
-        command: list[str | Path] = [
-            sys.executable,
-            _STRAIGHT,
-            self.broker,
-            prefix + data.TOPIC,
-            prefix + topics.ALERTS,
-        ]
-        return Child("straight", [*command, str(_CITY.partitions)], folder / "log")
+        where = self.broker, prefix + data.TOPIC, prefix + topics.ALERTS, str(_CITY.partitions)
+        return Child("straight", [sys.executable, _STRAIGHT, *where], folder / "log")
 
     def start_worker(self, prefix: str, folder: Path) -> Child:
         return start_worker(self.broker, folder, self._sites, "--rules", self._rules, "--prefix", prefix)

@@ -76,13 +76,13 @@ def scaling(sizes: Sizes, rounds: int, said: Said = lambda text: None) -> dict[s
         said(f"{number:,} {what}: {rate:,.0f} readings/s")
 
     for count in sizes.sensors:
-        city = Course("fold", _ZONE, 1 + max(1, sizes.readings // count), count, max(1, count // _ZONE), 1)
+        city = Course("fold", _ZONE, max(1, sizes.readings // count), count, max(1, count // _ZONE), 1)
         add("sensors", count, fold_rate(city, data.RULES, rounds))
     for pack in sizes.pack:
-        city = Course("fold", pack, 1 + max(1, sizes.readings // 20_000), 20_000, 20_000 // max(sizes.pack), 1)
+        city = Course("fold", pack, max(1, sizes.readings // 20_000), 20_000, 20_000 // max(sizes.pack), 1)
         add("pack", pack, fold_rate(city, data.RULES, rounds))
     for count in sizes.rules:
-        city = Course("fold", _ZONE, 1 + max(1, sizes.readings // 10_000), 10_000, 20, 1)
+        city = Course("fold", _ZONE, max(1, sizes.readings // 10_000), 10_000, 20, 1)
         add("rules", count, fold_rate(city, "".join(_rule(number) for number in range(count)), rounds))
     through = [
         Course(f"partitions-{count}", _ZONE, max(1, sizes.through_kafka // 32_000), 32_000, 64, count)
@@ -103,9 +103,10 @@ def _rule(number: int) -> str:
 
 
 def fold_rate(city: Course, rules: str, rounds: int) -> float:
-    """Readings a second of CPU through one fold: the median of the rounds, after one that is not counted. The first
-    minute of each is not counted either: every sensor's state is made in it.
+    """Readings a second of CPU through one fold: the median of the rounds, after one that is not counted. Each has
+    one minute more before them, in which every sensor's state is made.
     """
+    city = city._replace(minutes=city.minutes + 1)
     catalogue, rulebook = _city(city, rules)
     first, *runs = _runs(city)
     times = []
