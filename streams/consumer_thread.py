@@ -14,6 +14,7 @@ from faust.types import TP
 from mode.threads import WorkerThread
 
 from sensors.record import Record
+from streams.fetch_sessions import fetch_in_sessions
 from streams.pacing import paced
 from streams.patience import patient
 from streams.prefetch import Prefetched
@@ -57,6 +58,7 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
         await super().on_start()
         consumer = self._ensure_consumer()
         patient(consumer._client)
+        fetch_in_sessions(consumer._client)
         wait_for_drain(consumer, _DRAIN_S)
         positions = cast(Any, self.app).positions
         consumer._fetcher._records = self._fetched = Prefetched(positions.look_ahead)
