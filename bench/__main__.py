@@ -4,6 +4,7 @@
 late or never) take minutes each, ``console`` wants a Chromium, ``oncall`` (an alert → its first notification) an Apache
 Kafka, and ``archive`` and ``outage --minutes 10`` (of its database) an InfluxDB too, so they are to be named; they exit
 1 when something good is lost, memory grows, alerts are held up, or somebody was left un-notified or a case open.
+``stages`` tells where the time from a reading to its alert goes.
 ``kapok bench`` measures kapok against its peers.
 """
 
@@ -20,7 +21,7 @@ from functools import partial
 from rich.console import Console
 from rich.table import Table
 
-from bench import archive, core, delivery, dirt, latency, long, month, oncall, outage
+from bench import archive, core, delivery, dirt, latency, long, month, oncall, outage, stages
 from bench import console as on_call
 from bench.contest import COURSES, KAPOK, contest
 from sensors.errors import RunError
@@ -28,6 +29,7 @@ from sensors.errors import RunError
 ROUNDS = 3
 ENDURANCE = {"archive": archive.rows, "console": on_call.rows, "dirt": dirt.rows, "long": long.rows}
 ENDURANCE |= {"delivery": delivery.rows, "month": month.rows, "oncall": oncall.rows, "outage": outage.rows}
+ENDURANCE |= {"stages": stages.rows}
 
 
 def main() -> None:
