@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
+from alerts.cases.message import time_ms
 from bench import course as courses
 from bench import data
 from bench.course import Course, Known
@@ -277,10 +277,7 @@ async def _watch(
 def known(value: bytes) -> Known:
     """What an alert is compared by; a peer has but the one rule."""
     alert: dict[str, Any] = msgspec.json.decode(value)
-    at = alert["at"]
-    if isinstance(at, str):
-        at = int(np.datetime64(at.removesuffix("Z"), "ms").astype(np.int64))
-    return alert.get("rule", _RULE), alert["site"], at, alert["level"]
+    return alert.get("rule", _RULE), alert["site"], time_ms(alert["at"]), alert["level"]
 
 
 async def remake(broker: str, names: Sequence[str], partitions: int, *, stamped: str = "") -> None:

@@ -25,6 +25,7 @@ import msgspec
 import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from alerts.cases.message import time_ms
 from bench import course as courses
 from bench import data
 from bench.course import Course
@@ -157,10 +158,10 @@ class Waits:
         async for record in consumer:
             alert = msgspec.json.decode(record.value)
             now = time.perf_counter()
-            at = int(np.datetime64(alert["at"].removesuffix("Z"), "ms").astype(np.int64))
             self.heard.add(alert["site"])
-            if (alert["site"], at) in self.sent:
-                self.came.setdefault((alert["site"], at), now)
+            key = alert["site"], time_ms(alert["at"])
+            if key in self.sent:
+                self.came.setdefault(key, now)
 
 
 async def _measure(

@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from alerts.cases.message import time_ms
 from bench import course as courses
 from bench import data
 from bench import database as databases
@@ -275,8 +276,8 @@ class _Stage:
     async def _listen(self, consumer: AIOKafkaConsumer) -> None:
         async for record in consumer:
             now, alert = time.perf_counter(), msgspec.json.decode(record.value)
-            at = int(np.datetime64(alert["at"].removesuffix("Z"), "ms").astype(np.int64))
-            began, phase = self.due.pop((alert["site"], (at - data.START_MS) // 1000), (now, ""))
+            second = (time_ms(alert["at"]) - data.START_MS) // 1000
+            began, phase = self.due.pop((alert["site"], second), (now, ""))
             self.waits.setdefault(phase, []).append((now - began) * 1000)
 
     async def _send(self, producer: AIOKafkaProducer) -> None:

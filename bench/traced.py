@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection
 from typing import Any, TextIO
 
 import msgspec
-import numpy as np
 
+from alerts.cases.message import time_ms
 from streams.__main__ import main
 from streams.outbox import Body, Outbox
 from streams.partition import Partition
@@ -58,10 +58,9 @@ def trace(file: TextIO) -> None:
             if done is not None:
                 done()
             alert = msgspec.json.decode(body()[0])
-            at = np.datetime64(alert["at"].removesuffix("Z"), "ms").astype(np.int64)
             # The last batch is the one that held it: one that was full is asked again.
             told = *passed[:4], passed[-1], _now(), time.process_time()
-            print(alert["site"], at, *(f"{moment:.6f}" for moment in told), file=file)
+            print(alert["site"], time_ms(alert["at"]), *(f"{moment:.6f}" for moment in told), file=file)
 
         alerts = topic.endswith(ALERTS)
         put(self, source, topic, key, batched if alerts else body, acknowledged if alerts else done)
