@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import msgspec
 import numpy as np
@@ -100,7 +100,7 @@ class Stand:
 
     @classmethod
     @contextmanager
-    def up(cls, *, embedded: bool = False, warm_up_s: float = WARM_UP_S) -> Iterator[Stand]:
+    def up(cls, *, embedded: bool = False, warm_up_s: float = WARM_UP_S) -> Iterator[Self]:
         """With a new broker; an Apache Kafka that has worked for so long."""
         with tempfile.TemporaryDirectory(prefix="kapok-bench-") as name:
             folder = Path(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from streams.child import Child
@@ -11,9 +12,11 @@ from streams.child import Child
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def start_worker(broker: str, folder: Path, sites: Path, *more: str | Path) -> Child:
-    """A kapok worker whose log goes to the folder."""
-    command: list[str | Path] = [sys.executable, "-m", "streams", "worker", "--no-clock", "--broker", broker]
+def start_worker(
+    broker: str, folder: Path, sites: Path, *more: str | Path, kapok: Sequence[str | Path] = ("-m", "streams")
+) -> Child:
+    """A kapok worker whose log goes to the folder; ``kapok`` is what Python is to run."""
+    command: list[str | Path] = [sys.executable, *kapok, "worker", "--no-clock", "--broker", broker]
     return Child("kapok", [*command, "--sites", sites, *more], folder / "worker.log")
 
 

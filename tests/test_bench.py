@@ -7,10 +7,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import msgspec
+import numpy as np
 import pytest
 from rich.console import Console
 
-from bench import contest, course, data, plots, report
+from bench import contest, course, data, plots, report, stages
 from bench.contest import KAPOK, Contest, Round, Seen
 from bench.course import Course
 from bench.peers import PEERS
@@ -215,3 +216,15 @@ async def test_peers_on_the_jvm_run_the_course_with_the_alerts_of_the_fold(
     ]
     for one in found.rounds:
         assert one.alerts >= len(SMALL.marks()) * (SMALL.minutes - 1)
+
+
+def test_a_reading_is_followed_through_a_worker() -> None:
+    """It wraps what is the worker's own, so that it is told here when that has moved."""
+    with stages.Traced.up(embedded=True, warm_up_s=0.0) as stand:
+        found = stand.measure(1_000, 2.0)
+        moments, cores = stand.passed()
+    assert len(moments) == found["alerts"] > 100
+    assert (moments[:, 1:-1] == np.sort(moments[:, 1:-1], axis=1)).all()
+    assert (moments[:, 0] < moments[:, 1]).all()
+    assert (moments[:, -2] < moments[:, -1]).all()
+    assert 0 < cores < 2
