@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from aiokafka.errors import NoError
 from aiokafka.protocol.fetch import FetchRequest
 
 _WITH_SESSIONS: Final = 7  # the version of the request from which on there are sessions
@@ -30,17 +29,14 @@ class _Session(NamedTuple):
     places: Mapping[_Place, _Fetch] = {}
 
 
-_NONE: Final = _Session()
-
-
 class _InSession(FetchRequest):
     """A fetch, as all that is wanted and as what has changed."""
 
     def __init__(self, whole: FetchRequest, session: _Session, wanted: Mapping[_Place, _Fetch]) -> None:
         known = session.places if session.epoch else {}
-        changed = [place for place, fetch in wanted.items() if known.get(place) != fetch]
+        changed = {place: fetch for place, fetch in wanted.items() if known.get(place) != fetch}
         parts = whole._max_wait_ms, whole._min_bytes, whole._max_bytes, whole._isolation_level
-        super().__init__(*parts, _by_topic({place: wanted[place] for place in changed}), whole._rack_id)
+        super().__init__(*parts, _by_topic(changed), whole._rack_id)
         self._whole, self._session = whole, session
         self._forgotten = _by_topic({place: place[1] for place in known.keys() - wanted.keys()})
 
@@ -64,16 +60,16 @@ class _Sessions:
     """In the place of a client's ``send``: its fetches are in a session with each broker."""
 
     def __init__(self, send: Callable[..., Awaitable[Any]]) -> None:
-        self._send, self._sessions = send, dict[int, _Session]()
+        self._send, self._sessions = send, defaultdict[int, _Session](_Session)
 
     async def send(self, node: int, request: Any, **options: Any) -> Any:
         if not isinstance(request, FetchRequest):
             return await self._send(node, request, **options)
-        session = self._sessions.get(node, _NONE)
+        session = self._sessions[node]
         self._sessions[node] = session._replace(epoch=0)  # until it has answered nobody knows what the broker knows
         wanted = {(topic, one[0]): one for topic, fetches in request.topics for one in fetches}
         answer = await self._send(node, _InSession(request, session, wanted), **options)
-        if answer.API_VERSION >= _WITH_SESSIONS and answer.error_code == NoError.errno and answer.session_id:
+        if answer.API_VERSION >= _WITH_SESSIONS and not answer.error_code and answer.session_id:
             self._sessions[node] = _Session(answer.session_id, session.epoch % _LAST_EPOCH + 1, wanted)
         return answer
 
